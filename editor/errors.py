@@ -1,0 +1,26 @@
+"""The one exception for what a user can mend, and its wording for recipe errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+
+class ExciseError(Exception):
+    """Something the user can mend. The message names the file and key, and says what to do."""
+
+
+def explain_validation(path: Path, error: ValidationError) -> str:
+    """One line per fault of a recipe: file, dotted key, what is wrong."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+        if fault["type"] == "extra_forbidden":
+            message = "unknown key; remove it or correct its spelling"
+        elif fault["type"] == "missing":
+            message = "required key is missing; add it"
+        else:
+            message = f"{fault['msg']} (got {fault['input']!r})"
+        lines.append(f"{path}: {key}: {message}")
+    return "\n".join(lines)
