@@ -1,0 +1,210 @@
+"""Reading and editing a checkpoint's weights where they lie.
+
+An edit keeps names, shapes and dtypes, so a file is copied whole and only the edited tensors' ranges are written
+over: header and every other tensor keep their bits, and memory holds one tensor at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from editor.diffusion.load import denoiser_folder, variant_in, variant_of
+from editor.diffusion.tensorfile import (
+    DTYPES,
+    Entry,
+    overwrite,
+    read_entry,
+    read_header,
+    sha256_range,
+)
+from editor.diffusion.tensorfile import (
+    sha256_file as sha256_file,
+)
+from editor.errors import ExciseError
+
+INDEX_MARK = ".safetensors.index"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Edit = Callable[[Tensor], Tensor]
+"""Maps a weight to the edited weight, of the same shape and dtype; called once for each copy of the weights."""
+
+
+@dataclass(frozen=True)
+class FileHashes:
+    """One file of a checkpoint before and after an edit, as hex sha256."""
+
+    base: str
+    edited: str
+
+
+def copies_of(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The copies of a component's weights (precision variants), the one that `load_pipeline` loads first.
+
+    Returns:
+        Name of the file that stands for the copy, which is its index if it is sharded, to the copy's files.
+
+    Raises:
+        ExciseError: an index is broken, or names a file that is not there.
+    """
+    copies: dict[str, tuple[Path, ...]] = {}
+    for index in sorted(file for file in folder.glob("*.json") if INDEX_MARK in file.name):
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ExciseError(f"{index}: not an index of safetensors shards: {error}; fetch it again") from error
+        for shard in shards:
+            if Path(shard).name != shard or not (folder / shard).is_file():
+                raise ExciseError(f"{index}: shard {shard!r} is not beside it; fetch the checkpoint again")
+        copies[index.name] = tuple(folder / shard for shard in shards)
+    sharded = {file for files in copies.values() for file in files}
+    copies |= {file.name: (file,) for file in sorted(folder.glob("*.safetensors")) if file not in sharded}
+    loaded = variant_of(folder)
+
+    def order(name: str) -> tuple[bool, bool, bool, str]:
+        """As diffusers chooses: the variant, its own file names, and an index before a single file."""
+        return variant_in(name) != loaded, not name.startswith("diffusion_pytorch_model"), INDEX_MARK not in name, name
+
+    return {name: copies[name] for name in sorted(copies, key=order)}
+
+
+def tensor_places(path: Path, names: Iterable[str]) -> dict[str, tuple[tuple[Path, Entry], ...]]:
+    """Where each named tensor of the denoiser lies: once per copy of the weights, the loaded copy first.
+
+    Args:
+        path: checkpoint folder.
+        names: tensors that will be read or edited.
+
+    Raises:
+        ExciseError: a copy lacks a tensor, or holds it in a dtype that is not plain floating point.
+    """
+    places: dict[str, list[tuple[Path, Entry]]] = {name: [] for name in names}
+    folder = denoiser_folder(path)
+    for copy, files in copies_of(folder).items():
+        found = {name: (file, entry) for file in files for name, entry in read_header(file).items()}
+        for name, place in places.items():
+            if name not in found:
+                raise ExciseError(f"{folder / copy}: no tensor {name!r}, so an edit would miss it; move this copy away")
+            if found[name][1].dtype not in DTYPES:
+                raise ExciseError(
+                    f"{folder / copy}: {name}: stored as {found[name][1].dtype}, which cannot be edited; "
+                    f"save it as one of {', '.join(DTYPES)}"
+                )
+            place.append(found[name])
+    return {name: tuple(place) for name, place in places.items()}
+
+
+def tensor_names(path: Path) -> tuple[str, ...]:
+    """Names of the denoiser's tensors in the copy that is loaded, sorted."""
+    files = next(iter(copies_of(denoiser_folder(path)).values()))
+    return tuple(sorted(name for file in files for name in read_header(file)))
+
+
+def read_tensor(path: Path, name: str) -> Tensor:
+    """One tensor of the denoiser as it is stored in the copy that is loaded."""
+    return read_entry(*tensor_places(path, [name])[name][0])
+
+
+def check_finite(path: Path, names: Iterable[str] | None = None) -> None:
+    """Refuse NaN and infinity in the named tensors of the denoiser, or in all of them, in every copy of its weights.
+
+    Raises:
+        ExciseError: names the file and the tensor.
+    """
+    for name, places in tensor_places(path, tensor_names(path) if names is None else names).items():
+        for file, entry in places:
+            if not bool(torch.isfinite(read_entry(file, entry)).all()):
+                raise ExciseError(f"{file}: {name}: holds NaN or infinity; fetch the checkpoint again")
+
+
+def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict[str, FileHashes]:
+    """Copy a checkpoint folder, changing the named tensors of the denoiser in every copy of its weights.
+
+    The copy is made in a hidden folder beside ``target``, checked against the base byte for byte, and renamed at the
+    end; a ``target`` that was there before is replaced.
+
+    Returns:
+        Hashes of every file, by its name relative to the folder.
+
+    Raises:
+        ExciseError: disk full, folder not writable, a tensor missing, an edit that changes shape or dtype, or a
+            file that differs from the base in anything but the named tensors.
+    """
+    places = tensor_places(base, edits)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    with _writing(unfinished):
+        _copy(base, unfinished)
+        planned: dict[Path, dict[str, str]] = {}
+        for name, edit in edits.items():
+            for file, entry in places[name]:
+                digest = overwrite(unfinished / file.relative_to(base), name, entry, edit(read_entry(file, entry)))
+                planned.setdefault(file, {})[name] = digest
+        hashes = {}
+        for file in _files(base):
+            relative = file.relative_to(base)
+            hashes[relative.as_posix()] = _compare(file, unfinished / relative, planned.get(file, {}))
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(unfinished, target)
+    return hashes
+
+
+@contextmanager
+def _writing(unfinished: Path) -> Iterator[None]:
+    """Start without ``unfinished``, and leave without it after an error, which is explained if it is the disk's."""
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        yield
+    except BaseException as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        advice = "free some space, or choose" if error.errno in NO_ROOM else "make it writable, or choose"
+        raise ExciseError(
+            f"{unfinished.parent}: the edited checkpoint cannot be written ({error.strerror}); {advice} another --out"
+        ) from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _copy(base: Path, target: Path) -> None:
+    """The files of a folder, without their permissions: a base that is read-only has an edited copy that is not."""
+    for file in _files(base):
+        place = target / file.relative_to(base)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
+
+def _compare(base: Path, edited: Path, planned: Mapping[str, str]) -> FileHashes:
+    """Hashes of a file and its copy, which must differ in the planned tensors at most, and be as planned there.
+
+    Args:
+        base: the file.
+        edited: its copy.
+        planned: name of each edited tensor to the sha256 that its bytes must have.
+    """
+    hashes = FileHashes(sha256_file(base), sha256_file(edited))
+    if not planned:
+        if hashes.base != hashes.edited:
+            raise ExciseError(f"{edited}: differs from {base}, though nothing in it is edited; check the disk")
+        return hashes
+    before, after = read_header(base), read_header(edited)
+    first = min(entry.start for entry in before.values())
+    if before != after or sha256_range(base, 0, first) != sha256_range(edited, 0, first):
+        raise ExciseError(f"{edited}: its header differs from that of {base}; check the disk")
+    for name, entry in before.items():
+        expected = planned.get(name) or sha256_range(base, entry.start, entry.stop)
+        if sha256_range(edited, entry.start, entry.stop) != expected:
+            raise ExciseError(f"{edited}: {name}: not the bytes that were planned; check the disk")
+    return hashes

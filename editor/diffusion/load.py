@@ -1,0 +1,146 @@
+"""Loading a checkpoint folder safely: safetensors only, no code, nothing from outside the folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers.utils.logging
+import torch
+import transformers.utils.logging
+from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
+from torch import nn
+
+from editor.errors import ExciseError
+
+PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth", ".msgpack", ".npy", ".npz", ".h5", ".onnx"})
+"""Endings of weight files other than safetensors: pickles run code when read, and all of them hold weights that
+an edit would not reach."""
+LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
+"""Where a pipeline's components may come from; the last holds Stable Diffusion's safety checker."""
+DENOISERS = ("unet", "transformer")
+LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a checkpoint folder that cannot be loaded, or not without trusting it.
+
+    Raises:
+        ExciseError: no such folder; no or a broken ``model_index.json``; a weight file that is not safetensors;
+            custom code; a symbolic link to a folder or out of this one; single-file weights beside the components,
+            which an edit would leave as they are; no safetensors in the denoiser's folder.
+    """
+    if not path.is_dir():
+        raise ExciseError(f"{path}: no such checkpoint folder; correct model.path")
+    root = path.resolve()
+    for file in sorted(path.rglob("*")):
+        if file.is_symlink() and (file.is_dir() or not file.resolve().is_relative_to(root)):
+            raise ExciseError(f"{file}: a symbolic link to elsewhere; copy the folder with cp -rL and use the copy")
+        if file.suffix.lower() in PICKLES:
+            raise ExciseError(f"{file}: not safetensors, and never opened; remove it, or save it as safetensors")
+        if file.suffix == ".py":
+            raise ExciseError(f"{file}: custom code is never run; use a checkpoint of a stock diffusers pipeline")
+    if loose := sorted(path.glob("*.safetensors")):
+        raise ExciseError(f"{loose[0]}: weights outside the components' folders would stay unedited; move them away")
+    folder = denoiser_folder(path)
+    if not any(folder.glob("*.safetensors")):
+        raise ExciseError(f"{folder}: no safetensors file; save the denoiser with safe_serialization=True")
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """``model_index.json`` of a checkpoint folder, its components checked to be stock classes.
+
+    Raises:
+        ExciseError: the file is missing or broken, or names a custom pipeline or a library that is not ours.
+    """
+    file = path / "model_index.json"
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExciseError(f"{file}: cannot be read ({error.strerror}); give a folder in diffusers layout") from error
+    except ValueError as error:
+        raise ExciseError(f"{file}: not valid JSON: {error}") from error
+    if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+        raise ExciseError(f"{file}: _class_name: no stock pipeline is named; custom pipelines are refused")
+    for name, value in index.items():
+        if isinstance(value, list) and value[0] not in LIBRARIES | {None}:
+            raise ExciseError(f"{file}: {name}: library {value[0]!r} is refused; known are {sorted(LIBRARIES)}")
+    return index
+
+
+def denoiser_folder(path: Path) -> Path:
+    """Folder of the denoiser's weights in a checkpoint folder."""
+    index = read_index(path)
+    for name in DENOISERS:
+        if isinstance(index.get(name), list) and index[name][0] is not None:
+            return path / name
+    raise ExciseError(f"{path / 'model_index.json'}: no denoiser; one of {', '.join(DENOISERS)} is needed")
+
+
+def variant_in(name: str) -> str | None:
+    """The precision variant in the name of a weight file or of an index of shards, None for a plain name.
+
+    ``fp16`` in ``model.fp16.safetensors``, ``model.fp16-00001-of-00002.safetensors`` and
+    ``model.safetensors.index.fp16.json``.
+    """
+    marks = [part for part in name.split(".")[1:] if part not in ("safetensors", "index", "json")]
+    return marks[0].split("-")[0] if marks else None
+
+
+def variant_of(folder: Path) -> str | None:
+    """The precision variant to load from a component's folder: the plain one where it is there, else the first."""
+    found = {variant_in(file.name) for file in folder.glob("*.safetensors")}
+    return None if None in found else min(filter(None, found), default=None)
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes a GPU where there is one.
+
+    Raises:
+        ExciseError: ``cuda`` is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ExciseError("model.device: no CUDA device is available; use 'cpu' or 'auto'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_pipeline(path: Path, dtype: torch.dtype, device: torch.device) -> DiffusionPipeline:
+    """The pipeline of a checkpoint folder on ``device``, frozen, without safety checker and progress bar.
+
+    Raises:
+        ExciseError: as `check_folder`, and where diffusers cannot read the files.
+    """
+    check_folder(path)
+    index = read_index(path)
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    absent: dict[str, Any] = {name: None for name in LEFT_OUT if name in index}
+    if "requires_safety_checker" in index:
+        absent["requires_safety_checker"] = False
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            path,
+            dtype=dtype,
+            variant=variant_of(denoiser_folder(path)),
+            use_safetensors=True,
+            local_files_only=True,
+            **absent,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ExciseError(f"{path}: diffusers cannot load this checkpoint: {error}") from error
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval().requires_grad_(False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def denoiser(pipeline: DiffusionPipeline) -> nn.Module:
+    """The network that is called at each step."""
+    for name in DENOISERS:
+        if name in pipeline.components:
+            network: nn.Module = pipeline.components[name]
+            return network
+    raise ExciseError(f"{type(pipeline).__name__}: no denoiser; one of {', '.join(DENOISERS)} is needed")

@@ -1,0 +1,57 @@
+"""edit: zero the located weights in a copy of the checkpoint that differs from it in nothing else.
+
+Writes the folder ``edited`` and `edit.json`:
+
+* ``base``: name of the checkpoint folder that was edited; ``operator``: ``zero``;
+* ``tensors``: name of each edited tensor to ``zeroed`` and ``entries``: how many are zeroed, of how many;
+* ``zeroed``, ``entries``: over those tensors;
+* ``files``: every file of the checkpoint, by its name in the folder, to its sha256 before (``base``) and after
+  (``edited``); ``changed``: the files in which the two differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from editor.diffusion.checkpoint import Edit, check_finite, copy_with_edits
+from editor.diffusion.load import check_folder
+from editor.diffusion.sites import sites_of
+from editor.prompts import PromptSets
+from editor.recipe import Recipe
+from editor.stages.locate import read_masks
+from editor.stages.outputs import write_json
+
+OUTPUT = "edited"
+RECORD = "edit.json"
+
+
+def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
+    """Write the edited checkpoint and its record.
+
+    Raises:
+        ExciseError: the checkpoint cannot be used, or the copy cannot be written or is not what was planned.
+    """
+    base = recipe.model.path
+    check_folder(base)
+    sites = sites_of(base)
+    check_finite(base, [site.tensor for site in sites])
+    found = read_masks(folder, sites)
+    masks = {site.tensor: found[site.name] for site in sites if found[site.name].any()}
+    hashes = copy_with_edits(base, folder / OUTPUT, {name: _zero(mask) for name, mask in masks.items()})
+    record = {
+        "base": base.resolve().name,
+        "operator": "zero",
+        "tensors": {name: {"zeroed": int(mask.sum()), "entries": mask.numel()} for name, mask in masks.items()},
+        "zeroed": sum(int(mask.sum()) for mask in masks.values()),
+        "entries": sum(mask.numel() for mask in masks.values()),
+        "files": {name: asdict(pair) for name, pair in hashes.items()},
+        "changed": [name for name, pair in hashes.items() if pair.base != pair.edited],
+    }
+    write_json(folder / RECORD, record)
+
+
+def _zero(mask: Tensor) -> Edit:
+    return lambda weight: weight.masked_fill(mask, 0.0)

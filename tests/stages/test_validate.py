@@ -1,0 +1,205 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from editor.attacks.arms import attacked_sets
+from editor.errors import ExciseError
+from editor.prompts import Prompt, PromptSets, prompt_sets
+from editor.recipe import Recipe, Verdict
+from editor.stages import collect, edit, locate, rank, validate
+from editor.testbed.judge import JUDGE_FILE, Judge
+
+THRESHOLD = 0.386
+"""In the middle of the distances of random pictures to what a random model draws, so that some replicate."""
+
+
+@pytest.fixture(scope="module")
+def judged_recipe(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """The tiny recipe with an untrained judge and the base as its own twin, few steps."""
+    judge = tmp_path_factory.mktemp("judge")
+    torch.manual_seed(0)
+    save_file(Judge().state_dict(), judge / JUDGE_FILE)
+    return tiny_recipe.model_copy(
+        update={
+            "model": tiny_recipe.model.model_copy(update={"twin": tiny_recipe.model.path}),
+            "sampling": tiny_recipe.sampling.model_copy(update={"steps": 3, "batch": 8}),
+            "validate_": tiny_recipe.validate_.model_copy(update={"judge": judge, "threshold": THRESHOLD}),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run_folder(judged_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with every stage up to validate."""
+    folder = tmp_path_factory.mktemp("run")
+    sets = prompt_sets(judged_recipe)
+    for stage in (collect, rank, locate, edit, validate):
+        stage.run(judged_recipe, sets, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def verdict(run_folder: Path) -> dict:
+    return json.loads((run_folder / "verdict.json").read_text())
+
+
+def test_every_arm_is_tried_on_every_set(verdict: dict):
+    assert list(verdict["arms"]) == ["base", "edited", "twin", "random-1"]
+    memorized = {"located_verbatim", "located_template", "held_out_verbatim", "held_out_template"}
+    assert set(verdict["arms"]["base"]["sets"]) == memorized | {"never_seen"}
+    assert set(verdict["arms"]["edited"]["sets"]) == memorized | {"never_seen"}
+    assert set(verdict["arms"]["twin"]["sets"]) == set(verdict["arms"]["random-1"]["sets"]) == memorized
+    assert verdict["arms"]["edited"]["entries_zeroed"] == verdict["arms"]["random-1"]["entries_zeroed"] > 0
+
+
+def test_every_rate_has_its_interval(verdict: dict):
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            for name, interval in (
+                ("memorization_rate", "interval"),
+                ("images_ever_replicated", "images_ever_replicated_interval"),
+                ("rate", "interval"),
+                ("value", "interval"),
+                ("false_positive_rate", "interval"),
+            ):
+                if isinstance(value.get(name), float) and "tiles" not in value:
+                    if value[interval] is None:
+                        assert name == "value"  # no rate, and a single template: nothing to resample
+                        continue
+                    low, high = value[interval]
+                    assert low <= value[name] <= high
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    walk(verdict["arms"])
+    walk(verdict["checks"])
+    walk(verdict["threshold"])
+
+
+def test_models_start_from_the_same_noise(run_folder: Path, verdict: dict):
+    """The twin is the base here, so image by image it must give the same."""
+    for key in ("located_verbatim", "judged"):
+        base, twin, edited = (
+            load_file(run_folder / "images" / f"{arm}.{key}.safetensors")["images"].int()
+            for arm in ("base", "twin", "edited")
+        )
+        assert (base - twin).abs().max() <= 1
+        assert (base - edited).abs().max() > 1
+    assert verdict["arms"]["twin"]["drift"]["value"] < 1e-3
+    assert verdict["arms"]["twin"]["agreement"]["drop"]["value"] == 0.0
+    assert verdict["arms"]["base"]["agreement"]["drop"] is None
+
+
+def test_measures_of_each_image_give_the_rates(run_folder: Path, verdict: dict):
+    measures = json.loads((run_folder / "images" / "measures.json").read_text())
+    rates = {s["memorization_rate"] for arm in verdict["arms"].values() for s in arm["sets"].values()}
+    assert len(rates) > 2
+    for arm, found in verdict["arms"].items():
+        for key, summary in found["sets"].items():
+            distance = np.array(measures["arms"][arm][key]["distance"])
+            assert (
+                distance.shape == (summary["prompts"], summary["seeds"]) == (len(measures["sets"][key]["prompts"]), 2)
+            )
+            assert summary["memorization_rate"] == pytest.approx((distance <= THRESHOLD).mean(), abs=1e-6)
+            assert summary["images_ever_replicated"] == pytest.approx(
+                (distance <= THRESHOLD).any(axis=1).mean(), abs=1e-6
+            )
+
+
+def test_pictures_are_tied_to_the_numbers(run_folder: Path, verdict: dict):
+    assert set(verdict["images"]) == {file.name for file in (run_folder / "images").iterdir()}
+    assert all(len(digest) == 64 for digest in verdict["images"].values())
+    assert "measures.json" in verdict["images"] and "random-1.judged.safetensors" in verdict["images"]
+    assert not (run_folder / "partial" / "validate").exists()
+
+
+def test_a_killed_validation_resumes_and_gives_the_same(
+    run_folder: Path, judged_recipe: Recipe, verdict: dict, tmp_path: Path
+):
+    for name in ("edited", "subspace.safetensors"):
+        source = run_folder / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    partial = tmp_path / "partial" / "validate"
+    shutil.copytree(run_folder / "images", partial)
+    (partial / "measures.json").unlink()
+    (partial / "edited.held_out_verbatim.safetensors").unlink()
+    stamps = {file: file.stat().st_mtime_ns for file in partial.glob("*.safetensors")}
+    (partial / "seconds.json").write_text('{"edited": 5.0, "base": 3.0}')
+    kept = stamps.copy()
+    validate.run(judged_recipe, prompt_sets(judged_recipe), tmp_path)
+    again = json.loads((tmp_path / "verdict.json").read_text())
+    assert again["seconds"]["base"] == 3.0 and again["seconds"]["edited"] > 5.0
+    assert {(tmp_path / "images" / file.name).stat().st_mtime_ns for file in kept} == set(kept.values())
+    for arm, found in again["arms"].items():
+        assert found["sets"] == verdict["arms"][arm]["sets"]
+    assert again["images"] == verdict["images"]
+
+
+def test_without_a_judge_agreement_is_not_measured_and_refuses(run_folder: Path, judged_recipe: Recipe, tmp_path: Path):
+    for name in ("edited", "subspace.safetensors"):
+        source = run_folder / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    shutil.copytree(run_folder / "images", tmp_path / "partial" / "validate")
+    (tmp_path / "partial" / "validate" / "seconds.json").write_text("{}")
+    loose = {name: 1.0 for name in Verdict.model_fields if name != "base_replication"}
+    limits = Verdict.model_validate(loose | {"base_replication": 0.0, "drift": 100.0})
+    recipe = judged_recipe.model_copy(
+        update={"validate_": judged_recipe.validate_.model_copy(update={"judge": None}), "verdict": limits}
+    )
+    validate.run(recipe, prompt_sets(recipe), tmp_path)
+    found = json.loads((tmp_path / "verdict.json").read_text())
+    assert found["arms"]["edited"]["agreement"] is None
+    assert not found["accepted"]
+    assert len(found["reasons"]) == 1 and "not measured" in found["reasons"][0]
+
+
+def test_what_is_not_held_out_decides_nothing_before_validate(judged_recipe: Recipe, run_folder: Path, tmp_path: Path):
+    """Locating without the prompts that only judge gives the same bytes."""
+    sets = prompt_sets(judged_recipe)
+    assert sets.held_out and sets.judged and sets.never_seen
+    blind = dataclasses.replace(sets, held_out=(), judged=(), never_seen=())
+    for stage in (collect, rank, locate):
+        stage.run(judged_recipe, blind, tmp_path)
+    for name in ("statistics.safetensors", "subspace.safetensors", "subspace.json"):
+        assert (tmp_path / name).read_bytes() == (run_folder / name).read_bytes()
+
+
+def test_what_cannot_measure_is_found_before_any_image_is_made(run_folder: Path, judged_recipe: Recipe, tmp_path: Path):
+    shutil.copy(run_folder / "subspace.safetensors", tmp_path)
+    for key, message in (("judge", "no judge"), ("sscd", "no such file")):
+        settings = judged_recipe.validate_.model_copy(update={key: tmp_path / "none"})
+        recipe = judged_recipe.model_copy(update={"validate_": settings})
+        with pytest.raises(ExciseError, match=message):
+            validate.run(recipe, prompt_sets(recipe), tmp_path)
+    assert not (tmp_path / "partial").exists()
+
+
+def _sets(located: list[Prompt], held_out: list[Prompt]) -> PromptSets:
+    return PromptSets((tuple(located),), tuple(held_out), (), (), (Prompt("ordinary"),), ())
+
+
+def test_a_prompt_on_both_sides_is_refused():
+    with pytest.raises(ValueError, match="used to locate"):
+        attacked_sets(_sets([Prompt("a")], [Prompt("a")]))
+
+
+def test_prompts_without_an_image_are_not_attacked_and_kinds_stay_apart(tmp_path: Path):
+    picture = tmp_path / "x.png"
+    with_image, template = Prompt("a", picture), Prompt("c", picture, kind="template")
+    plan = attacked_sets(_sets([with_image, Prompt("b")], [template]))
+    assert plan == {
+        "located_verbatim": (with_image,),
+        "held_out_template": (template,),
+        "judged": (Prompt("ordinary"),),
+    }
+    with pytest.raises(ExciseError, match="'ladder'"):
+        attacked_sets(_sets([Prompt("a", kind="ladder")], []))
