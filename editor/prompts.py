@@ -74,14 +74,16 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
 
 
 def split_by_group(prompts: tuple[Prompt, ...], share: float, seed: int) -> tuple[tuple[Prompt, ...], ...]:
-    """Two parts, the first with about ``share`` of the prompts of every kind; groups are never cut.
+    """Two parts, the first with about ``share`` of the prompts of every kind; what belongs together is never cut.
 
     The order within each part is that of ``prompts``.
     """
     chosen: set[int] = set()
-    for kind in sorted({prompt.kind for prompt in prompts}):
-        members = _grouped([(i, prompt) for i, prompt in enumerate(prompts) if prompt.kind == kind])
-        random.Random(f"{seed}/{kind}").shuffle(members)
+    strata: dict[tuple[str, ...], list[list[int]]] = defaultdict(list)
+    for bundle in bundles(prompts):
+        strata[tuple(sorted({prompts[i].kind for i in bundle}))].append(bundle)
+    for kinds, members in sorted(strata.items()):
+        random.Random(f"{seed}/{'/'.join(kinds)}").shuffle(members)
         target, taken = share * sum(map(len, members)), 0
         for member in members:
             if taken + len(member) / 2 <= target:
@@ -92,12 +94,12 @@ def split_by_group(prompts: tuple[Prompt, ...], share: float, seed: int) -> tupl
 
 
 def deal(prompts: tuple[Prompt, ...], groups: int, seed: int) -> tuple[tuple[Prompt, ...], ...]:
-    """Disjoint sets of nearly equal size whose union is ``prompts``; a group stays in one set.
+    """Disjoint sets of nearly equal size whose union is ``prompts``; what belongs together stays in one set.
 
     Raises:
-        ExciseError: fewer groups of prompts than sets.
+        ExciseError: fewer independent prompts than sets.
     """
-    members = _grouped(list(enumerate(prompts)))
+    members = bundles(prompts)
     if len(members) < groups:
         raise ExciseError(
             f"collect.groups: {groups} disjoint sets asked for, but only {len(members)} independent prompts or "
@@ -111,12 +113,20 @@ def deal(prompts: tuple[Prompt, ...], groups: int, seed: int) -> tuple[tuple[Pro
     return tuple(tuple(prompts[i] for i in sorted(hand)) for hand in hands)
 
 
-def _grouped(indexed: list[tuple[int, Prompt]]) -> list[list[int]]:
-    """Indices that must stay together, in order of first appearance."""
-    found: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for i, prompt in indexed:
-        found[(prompt.group, -1) if prompt.group else ("", i)].append(i)
-    return list(found.values())
+def bundles(prompts: tuple[Prompt, ...]) -> list[list[int]]:
+    """Indices that must stay together, in order of first appearance: rows with one group, one text or one image."""
+    home: dict[tuple[str, str], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        marks = [("text", prompt.text)]
+        marks += [("group", prompt.group)] if prompt.group else []
+        marks += [("image", str(prompt.image))] if prompt.image else []
+        joined = [i]
+        for known in {id(home[mark]): home[mark] for mark in marks if mark in home}.values():
+            joined += known
+        joined.sort()
+        for mark in [*marks, *(mark for mark, known in home.items() if known[0] in joined)]:
+            home[mark] = joined
+    return sorted({id(bundle): bundle for bundle in home.values()}.values())
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,12 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
             groups = [moments(name, group) for group in range(len(sets.located))]
             targets = {name: merge(groups)} | {f"{name}/{i}": group for i, group in enumerate(groups)}
             for target, found in targets.items():
-                scores |= {f"{target}/{site.name}/{key}": value for key, value in _contrast(found, contrast).items()}
+                scores |= {f"{target}/{site.name}/{key}": value for key, value in scores_of(found, contrast).items()}
     write_tensors(folder / OUTPUT, scores)
 
 
-def _contrast(target: Moments, contrast: Moments) -> dict[str, Tensor]:
+def scores_of(target: Moments, contrast: Moments) -> dict[str, Tensor]:
+    """The quantities of one target at one site."""
     norm = column_norm(target)
     found = {"norm": norm, "ratio": contrast_ratio(norm, column_norm(contrast))}
     if target.prompts > 1:

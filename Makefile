@@ -1,0 +1,38 @@
+# The commands of the project. A fresh machine needs Python >= 3.11 and nothing else; the first target run installs.
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+RECIPE ?= recipes/testbed.toml
+
+.PHONY: run test lint bench testbed install clean
+
+run: $(INSTALLED)  ## the main job on the embedded testbed; exits 3 if the verdict refuses
+	$(BIN)/excise run $(RECIPE)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## speed and memory beside the bare model and the plain way
+	$(BIN)/python -m benchmarks.run --recipe $(RECIPE)
+
+testbed: $(INSTALLED)  ## retrain the embedded model from scratch; hours on a CPU
+	$(BIN)/excise testbed train recipes/testbed-train.toml
+
+install: $(INSTALLED)
+
+# torch goes first and pinned: left to the resolver of the other packages, a newer one would come with its GPU libraries.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $@
+
+clean:  ## everything that was installed or cached; runs/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,192 @@
+"""``make bench``: what collecting costs. Prints a table and writes ``runs/bench.json``.
+
+* overhead: time of collect over that of the same bare denoiser calls, runs in turn, median of the paired ratios;
+* calls: denoiser calls of the plain way over those of ours, and whether both end in the same mask, bit for bit;
+* memory: peak of each way, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+
+from benchmarks.ways import bare as run_bare
+from benchmarks.ways import chunks_of, load, measure, memorized_texts
+from editor.recipe import Recipe, load_recipe
+from editor.stages.collect import collect_chunk
+from editor.stages.outputs import write_json, write_tensors
+
+GOALS = {"overhead": 1.05, "fewer_calls": 9.0}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is benchmarked; the defaults are the published setting, on the recipe's checkpoint and prompts."""
+
+    recipe: Path
+    prompts: int = 16
+    """Memorized prompts to collect, at most."""
+    steps: int = 50
+    """Inference steps of a generation."""
+    calls: int = 10
+    """tau: calls that vote."""
+    sparsity: float = 0.01
+    """k: share of a row's entries."""
+
+    def load(self, batch: int | None = None) -> Recipe:
+        """The recipe in this setting."""
+        recipe = load_recipe(self.recipe)
+        changes = {"steps": self.steps, "batch": batch or recipe.sampling.batch}
+        return recipe.model_copy(
+            update={
+                "sampling": recipe.sampling.model_copy(update=changes),
+                "collect": recipe.collect.model_copy(update={"calls": self.calls}),
+            }
+        )
+
+
+def overhead(recipe: Recipe, limit: int, repeats: int, folder: Path) -> dict[str, Any]:
+    """Collect a chunk, with its sums written to disk, and the bare calls of the same chunk, in turn."""
+    pipeline, sites = load(recipe)
+    chunk = chunks_of(recipe, memorized_texts(recipe, limit))[0]
+
+    def collect() -> None:
+        write_tensors(folder / "chunk.safetensors", collect_chunk(recipe, pipeline, sites, chunk))
+
+    ways = {"collect": collect, "bare": lambda: run_bare(recipe, pipeline, chunk)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for name in ways:
+        ways[name]()  # once unmeasured: first calls allocate
+    for _ in range(repeats):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    ratios = [ours / bare for ours, bare in zip(seconds["collect"], seconds["bare"], strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "ratios": [round(ratio, 4) for ratio in ratios],
+        "seconds": {name: round(statistics.median(times), 4) for name, times in seconds.items()},
+        "prompts": len(chunk.texts),
+        "calls": recipe.collect.calls,
+        "goal": GOALS["overhead"],
+        "reached": statistics.median(ratios) <= GOALS["overhead"],
+    }
+
+
+def in_process(way: str, setting: Setting, batch: int, masks: Path) -> dict[str, Any]:
+    """`measure` in a new process."""
+    options = {**asdict(setting), "way": way, "batch": batch, "masks": masks}
+    words = (word for name, value in options.items() for word in (f"--{name}", str(value)))
+    command = [sys.executable, "-m", "benchmarks.run", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"benchmark of {way} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def differing(first: Path, second: Path) -> dict[str, Any]:
+    """How two sets of packed masks differ."""
+    masks = [{name: np.unpackbits(bits.numpy()) for name, bits in load_file(path).items()} for path in (first, second)]
+    assert masks[0].keys() == masks[1].keys()
+    unlike = sum(int((masks[0][name] != masks[1][name]).sum()) for name in masks[0])
+    selected = sum(int(bits.sum()) for bits in masks[0].values())
+    return {"identical": unlike == 0, "differing": unlike, "selected": selected, "share": unlike / max(selected, 1)}
+
+
+def benchmark(setting: Setting, repeats: int) -> dict[str, Any]:
+    """All three measurements; the contents of ``bench.json``."""
+    recipe = setting.load()
+    batch = min(recipe.sampling.batch, recipe.collect.chunk, setting.prompts)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        plan = {
+            "bare": ("bare", batch),
+            f"ours at batch {batch}": ("ours", batch),
+            "ours at batch 1": ("ours", 1),
+            "plain": ("plain", 1),
+        }
+        masks = {label: folder / f"{label}.safetensors" for label in plan if label != "bare"}
+        ways = {
+            label: in_process(way, setting, size, folder / f"{label}.safetensors")
+            for label, (way, size) in plan.items()
+        }
+        compared = {way: differing(masks["plain"], masks[way]) for way in masks if way != "plain"}
+        overheads = overhead(recipe, setting.prompts, repeats, folder)
+    fewer = ways["plain"]["image_calls"] / ways["ours at batch 1"]["image_calls"]
+    return {
+        "recipe": recipe.name,
+        "setting": {name: value for name, value in asdict(setting).items() if name != "recipe"},
+        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count()},
+        "overhead": overheads,
+        "ways": ways,
+        "fewer_calls": {
+            "factor": round(fewer, 2),
+            "goal": GOALS["fewer_calls"],
+            "reached": fewer >= GOALS["fewer_calls"],
+        },
+        "masks_against_plain": compared,
+    }
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """Print ``bench.json``."""
+    table = Table(
+        title=f"Collecting the statistics of {found['ways']['plain']['prompts']} prompts", box=box.SIMPLE_HEAD
+    )
+    for heading in ("way", "calls", "at batch 1", "seconds", "peak MiB", "mask against plain"):
+        table.add_column(heading, justify="left" if heading in ("way", "mask against plain") else "right")
+    for name, way in found["ways"].items():
+        compared = found["masks_against_plain"].get(name)
+        mask = "" if compared is None else f"{compared['differing']} of {compared['selected']} entries differ"
+        cells = (str(way[key]) for key in ("calls", "image_calls", "seconds", "peak_mib"))
+        table.add_row(name, *cells, "same bits" if compared and compared["identical"] else mask)
+    console.print(table)
+    over, fewer = found["overhead"], found["fewer_calls"]
+    console.print(f"collect over bare calls: {over['ratio']:.3f} (goal: at most {over['goal']})")
+    console.print(f"fewer calls than the plain way: {fewer['factor']:.2f}x (goal: at least {fewer['goal']:g}x)")
+
+
+def main() -> None:
+    """Parse the command line; ``--way`` is how the benchmark calls itself."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/testbed.toml"))
+    for field in fields(Setting)[1:]:
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    parser.add_argument("--repeats", type=int, default=15, help="of the overhead measurement")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
+    parser.add_argument("--way", choices=("bare", "ours", "plain"), help=argparse.SUPPRESS)
+    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--masks", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    setting = Setting(**{field.name: getattr(given, field.name) for field in fields(Setting)})
+    if given.way:
+        way = measure(given.way, setting.load(given.batch), setting.prompts, setting.sparsity, given.masks)
+        print(json.dumps(asdict(way)))
+        return
+    found = benchmark(setting, given.repeats)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(given.out, found)
+    show(found, Console())
+    print(f"written to {given.out}")
+
+
+if __name__ == "__main__":
+    main()

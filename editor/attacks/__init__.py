@@ -1,0 +1,1 @@
+"""One file per attack: ways to make a model replicate an image."""

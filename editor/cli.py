@@ -1,0 +1,139 @@
+"""The commands: they parse and print. What is heavy is imported where it is used, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from editor import __version__
+from editor.errors import ExciseError
+
+REFUSED = 3
+INTERRUPTED = 130
+RECIPE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class _Group(click.Group):
+    """A group whose errors that the user can mend end in one message, without a traceback."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except ExciseError as error:
+            click.echo(f"excise: {error}", err=True)
+            context.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\nexcise: interrupted; the same command resumes where it stopped", err=True)
+            context.exit(INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="excise")
+def main() -> None:
+    """Make a text-to-image diffusion model forget the training images it copied, and prove it.
+
+    Exit codes: 0 done, and accepted where a verdict was reached; 1 something to mend, with a message that says what;
+    2 wrong usage; 3 the verdict refuses the edit; 130 interrupted.
+    """
+
+
+@main.command()
+@click.argument("recipe", type=RECIPE)
+@click.option("--until", metavar="STAGE", help="Stop after this stage: collect, rank, locate, edit, validate, report.")
+@click.option("--fresh", is_flag=True, help="Recompute everything; by default what is done and still valid is kept.")
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
+def run(recipe: Path, until: str | None, fresh: bool, out: Path | None) -> None:
+    """Run the job of RECIPE: locate, edit, attack, judge.
+
+    A run that was stopped or killed is resumed by the same command. A changed recipe, prompt table, checkpoint or
+    program recomputes what depends on the change and nothing else.
+    """
+    from editor.plan import NAMES
+
+    if until is not None and until not in NAMES:
+        raise click.BadParameter(f"{until!r} is no stage; the stages are {', '.join(NAMES)}", param_hint="--until")
+    from editor.job import run_job
+
+    until = until or NAMES[-1]
+    folder = run_job(recipe, out, until, fresh)
+    if NAMES.index(until) >= NAMES.index("validate"):
+        _show(folder)
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=FOLDER)
+def show(folder: Path) -> None:
+    """Print what a finished run found.
+
+    The table, the verdict and the paths, as at the run's end; exits 3 if the verdict refuses, as the run did.
+    """
+    _show(folder)
+
+
+@main.command()
+@click.argument("recipe", type=RECIPE)
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Images per left-out prompt.")
+@click.option("--ordinary", type=click.IntRange(min=4), default=32, show_default=True, help="Ordinary prompts judged.")
+@click.option("--grid", type=click.Choice(["small", "full"]), default="small", show_default=True)
+def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) -> None:
+    """Compare settings of [locate] without the held-out prompts.
+
+    Cross-validates among the groups that locating may see, and leaves sweep.csv in the run's folder; a sweep that was
+    stopped goes on where it stopped.
+    """
+    from editor.job import run_job
+    from editor.recipe import load_recipe
+    from editor.sweep import GRIDS, run_sweep
+
+    folder = run_job(recipe, out, "collect")
+    loaded = load_recipe(recipe)
+    click.echo(run_sweep(loaded, folder, seeds, ordinary, GRIDS[grid](loaded)))
+
+
+@main.group()
+def testbed() -> None:
+    """Train or check the embedded model."""
+
+
+@testbed.command("train")
+@click.argument("recipe", type=RECIPE)
+@click.option("--out", type=FOLDER, help="Folder of the checkpoints.  [default: checkpoints/testbed]")
+def train(recipe: Path, out: Path | None) -> None:
+    """Train base and twin from RECIPE.
+
+    Hours on a CPU, minutes on a GPU; a training that was stopped or killed is resumed by the same command.
+    """
+    import logging
+
+    from editor.testbed.train import train_testbed
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train_testbed(recipe, out)
+
+
+@testbed.command("check")
+@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Images per prompt.")
+@click.option("--folder", type=FOLDER, default="checkpoints/testbed", show_default=True, help="The testbed to check.")
+@click.option("--out", type=FOLDER, default="runs/testbed-check", show_default=True, help="Where the evidence goes.")
+def check(seeds: int, folder: Path, out: Path) -> None:
+    """Check what the testbed promises.
+
+    Generates with base and twin, and exits 3 where memorization, its absence or caption agreement falls short.
+    """
+    from editor.testbed.check import check_testbed
+
+    if not check_testbed(folder, seeds, out):
+        sys.exit(REFUSED)
+
+
+def _show(folder: Path) -> None:
+    from rich.console import Console
+
+    from editor.terminal import show_run
+
+    if not show_run(folder, Console()):
+        sys.exit(REFUSED)

@@ -1,0 +1,162 @@
+"""A job: the stages in order, of which only those run that are not done, or that something has changed for."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import resource
+import shutil
+import sys
+import time
+from collections import ChainMap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from editor import __version__
+from editor.errors import ExciseError
+from editor.fingerprint import hash_path
+from editor.plan import NAMES, STAGES, Fingerprints, Stage
+from editor.preflight import check_inputs, check_space, quiet_libraries, writing_explained
+from editor.prompts import PromptSets, prompt_sets
+from editor.recipe import Recipe, load_recipe
+from editor.record import JobRecord, StageRecord, load_record
+
+
+def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], fresh: bool = False) -> Path:
+    """Run the stages up to ``until`` that are not done yet; returns the run's folder.
+
+    A stage is done if the folder's record has its fingerprint as it is now, and its outputs are what was recorded.
+
+    Args:
+        recipe_path: the recipe; paths in it are relative to the working directory.
+        out: the run's folder; ``runs/<name>`` if None.
+        until: name of the last stage to run.
+        fresh: recompute everything, whatever is there.
+
+    Raises:
+        ExciseError: a fault in the recipe, its inputs or the folder; raised before long work where that can be.
+    """
+    recipe = load_recipe(recipe_path)
+    sets = prompt_sets(recipe)
+    quiet_libraries()
+    check_inputs(recipe, sets)
+    folder = out or Path("runs") / recipe.name
+    with _locked(folder), writing_explained(folder, "the run"):
+        check_space(recipe, folder)
+        record = JobRecord() if fresh else load_record(folder)
+        record.version, record.recipe = __version__, str(recipe_path)
+        job = _Job(recipe, sets, folder, record)
+        for stage in STAGES[: NAMES.index(until) + 1]:
+            job.advance(stage)
+    return folder
+
+
+class _Job:
+    """A recipe with its prompts, and the folder it runs in."""
+
+    def __init__(self, recipe: Recipe, sets: PromptSets, folder: Path, record: JobRecord) -> None:
+        self._recipe, self._sets, self._folder, self._record = recipe, sets, folder, record
+        self._fingerprints = Fingerprints(recipe, sets)
+
+    def advance(self, stage: Stage) -> None:
+        """Run a stage unless it is done. The stages it needs are done."""
+        title = f"[{NAMES.index(stage.name) + 1}/{len(NAMES)}] {stage.name}"
+        outputs = [done.outputs for done in self._record.stages.values()]
+        fingerprint = self._fingerprints.of(stage, dict(ChainMap(*outputs)))
+        done = self._record.stages.get(stage.name)
+        if done and done.fingerprint == fingerprint and done.outputs == self._hash_outputs(stage):
+            click.echo(f"{title}: done before, in {done.seconds:.1f} s")
+            return
+        click.echo(f"{title} …{_reason(done, fingerprint)}")
+        done = self._run(stage, fingerprint)
+        click.echo(f"{title}: {done.seconds:.1f} s, peak memory {done.peak_mib} MiB")
+
+    def _run(self, stage: Stage, fingerprint: dict[str, str]) -> StageRecord:
+        """Run a stage; at every moment, a kill included, the folder holds only what belongs together."""
+        before = self._record.stages.pop(stage.name, None)
+        partial = self._folder / "partial" / stage.name
+        if self._record.unfinished.get(stage.name) != fingerprint:
+            _remove(partial)
+            self._remove_outputs(stage)
+            self._record.unfinished[stage.name] = fingerprint
+        if before is None or before.fingerprint != fingerprint:
+            self._drop_readers(set(stage.outputs))
+        self._record.save(self._folder)
+        started = time.monotonic()
+        importlib.import_module(f"editor.stages.{stage.name}").run(self._recipe, self._sets, self._folder)
+        outputs = self._hash_outputs(stage)
+        if not all(outputs.values()):
+            raise RuntimeError(f"stage {stage.name} ended without leaving {', '.join(stage.outputs)}")
+        if before is not None:
+            self._drop_readers({name for name, value in outputs.items() if before.outputs[name] != value})
+        done = StageRecord(
+            fingerprint=fingerprint,
+            outputs=outputs,
+            seconds=round(time.monotonic() - started, 2),
+            peak_mib=_peak_mib(),
+        )
+        self._record.stages[stage.name] = done
+        del self._record.unfinished[stage.name]
+        self._record.save(self._folder)
+        _remove(partial)
+        return done
+
+    def _hash_outputs(self, stage: Stage) -> dict[str, str]:
+        """Hash of each output; empty for one that is missing."""
+        paths = {name: self._folder / name for name in stage.outputs}
+        return {name: hash_path(path) if path.exists() else "" for name, path in paths.items()}
+
+    def _drop_readers(self, outputs: set[str]) -> None:
+        """Remove what was made from ``outputs``, and all that came after: it describes what is no longer there."""
+        readers = [number for number, stage in enumerate(STAGES) if outputs & set(stage.reads)]
+        for stage in STAGES[min(readers, default=len(STAGES)) :]:
+            self._record.stages.pop(stage.name, None)
+            self._remove_outputs(stage)
+
+    def _remove_outputs(self, stage: Stage) -> None:
+        for name in stage.outputs:
+            _remove(self._folder / name)
+
+
+def _reason(done: StageRecord | None, fingerprint: dict[str, str]) -> str:
+    """Why a stage that was done is run again; nothing for one that was not."""
+    if done is None:
+        return ""
+    keys = fingerprint.keys() | done.fingerprint.keys()
+    changed = sorted(key for key in keys if done.fingerprint.get(key) != fingerprint.get(key))
+    return f" (changed: {', '.join(changed)})" if changed else " (its output is missing or was altered)"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _peak_mib() -> int:
+    """Largest resident memory of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it for this job alone; the system lets go when the process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "job.lock").open("w")
+    except OSError as error:
+        message = f"{folder}: cannot be written ({error.strerror}); choose another folder with --out"
+        raise ExciseError(message) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ExciseError(
+                f"{folder}: another job runs on this folder; wait for it or choose another --out"
+            ) from error
+        yield

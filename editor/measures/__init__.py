@@ -1,0 +1,1 @@
+"""Usefulness and memorization measures that attacks and reports share."""

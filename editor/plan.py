@@ -1,0 +1,118 @@
+"""The stages of a job in order, and what the result of each depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from editor.fingerprint import hash_code, hash_path, hash_prompts, hash_settings, look_up
+from editor.prompts import PromptSets
+from editor.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, and all that its result depends on."""
+
+    name: str
+    """Also the module's name in `editor.stages`."""
+    outputs: tuple[str, ...]
+    """Files and folders it leaves in the run's folder."""
+    reads: tuple[str, ...] = ()
+    """Outputs of earlier stages that it reads."""
+    settings: tuple[str, ...] = ()
+    """Recipe sections, or single keys, that it reads."""
+    files: tuple[str, ...] = ()
+    """Recipe keys that hold paths whose content it reads; a key left out of the recipe counts as nothing."""
+    sets: tuple[str, ...] = ()
+    """Fields of `PromptSets` that it reads."""
+    images: bool = False
+    """Whether it reads the prompts' images, masks and kinds beside their texts."""
+
+
+WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items())
+"""Every section: for stages that write the settings into their output."""
+SETS = ("located", "held_out", "contrast", "control", "judged", "never_seen")
+
+_WORK = (
+    Stage(
+        "collect",
+        ("statistics.safetensors", "collect.json"),
+        settings=("model.dtype", "model.device", "sampling", "collect"),
+        files=("model.path",),
+        sets=("located", "control", "contrast"),
+    ),
+    Stage(
+        "rank",
+        ("scores.safetensors",),
+        reads=("statistics.safetensors",),
+        settings=("locate.contrast", "locate.rows"),
+        files=("model.path",),
+        sets=("located",),
+    ),
+    Stage(
+        "locate",
+        ("subspace.safetensors", "subspace.json"),
+        reads=("scores.safetensors",),
+        settings=("locate",),
+        files=("model.path",),
+        sets=("located", "control"),
+    ),
+    Stage(
+        "edit",
+        ("edited", "edit.json"),
+        reads=("subspace.safetensors",),
+        settings=("model.path",),
+        files=("model.path",),
+    ),
+    Stage(
+        "validate",
+        ("verdict.json", "images"),
+        reads=("subspace.safetensors", "edited"),
+        settings=WHOLE,
+        files=("model.path", "model.twin", "validate.judge", "validate.sscd"),
+        sets=SETS,
+        images=True,
+    ),
+)
+
+STAGES = (
+    *_WORK,
+    Stage(
+        "report",
+        ("report.html", "report.md"),
+        reads=tuple(output for stage in _WORK for output in stage.outputs),  # it lists their hashes
+        settings=WHOLE,
+        sets=SETS,
+        images=True,
+    ),
+)
+
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+class Fingerprints:
+    """Fingerprints of the stages of one job; each input file is read once."""
+
+    def __init__(self, recipe: Recipe, sets: PromptSets) -> None:
+        self._recipe, self._sets = recipe, sets
+        self._files: dict[str, str] = {}
+
+    def of(self, stage: Stage, outputs: dict[str, str]) -> dict[str, str]:
+        """Hash of each thing that ``stage`` depends on, by what it is.
+
+        Args:
+            outputs: hash of every output of the stages before.
+        """
+        parts = {
+            "settings": hash_settings(self._recipe, stage.settings),
+            "prompts": hash_prompts([getattr(self._sets, name) for name in stage.sets], stage.images),
+            "code": hash_code(f"editor.stages.{stage.name}"),
+        }
+        parts |= {key: self._file(key) for key in stage.files}
+        return parts | {name: outputs[name] for name in stage.reads}
+
+    def _file(self, key: str) -> str:
+        if key not in self._files:
+            path = look_up(self._recipe, key)
+            self._files[key] = hash_path(path) if path else ""
+        return self._files[key]

@@ -1,0 +1,89 @@
+"""What would fail after long work is refused before it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from editor.errors import ExciseError
+from editor.prompts import PromptSets
+from editor.recipe import Recipe
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' loading bars and hints out of the job's own progress; their errors stay."""
+    from diffusers.utils import logging as diffusers_logging  # here, not above: they import torch, which takes seconds
+    from transformers.utils import logging as transformers_logging
+
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+
+def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
+    """Refuse unsafe or broken checkpoints, missing files, and settings that cannot work on this checkpoint.
+
+    Raises:
+        ExciseError: names the file, or the recipe's key.
+    """
+    for key, path in (("validate.judge", recipe.validate_.judge), ("validate.sscd", recipe.validate_.sscd)):
+        if path and not path.exists():
+            raise ExciseError(f"{key}: {path} is not there; correct the path or leave the key out")
+    from editor.diffusion.checkpoint import check_finite, tensor_names
+    from editor.diffusion.load import check_folder
+    from editor.diffusion.sites import sites_of
+    from editor.stages.locate import check_settings
+
+    for folder in filter(None, (recipe.model.path, recipe.model.twin)):
+        check_folder(folder)
+        check_finite(folder, tensor_names(folder))
+    check_settings(recipe, sets, sites_of(recipe.model.path))
+
+
+def check_space(recipe: Recipe, folder: Path) -> None:
+    """Refuse a disk without room for the edited checkpoint, twice while one replaces another, and the small files.
+
+    Raises:
+        ExciseError: says how much is free and how much may be needed.
+    """
+    checkpoint = sum(file.stat().st_size for file in recipe.model.path.rglob("*") if file.is_file())
+    need, free = 2 * checkpoint + 64 * 2**20, shutil.disk_usage(folder).free
+    if free < need:
+        raise ExciseError(
+            f"{folder}: {free / 2**20:.0f} MiB free on its disk, {need / 2**20:.0f} MiB needed; "
+            "free some space or choose another disk with --out"
+        )
+
+
+@contextmanager
+def writing_explained(folder: Path, work: str) -> Iterator[None]:
+    """Turn a full disk and a forbidden write into an error that says so; everything else passes unchanged.
+
+    Raises:
+        ExciseError: names ``work``, the place, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM + NO_WRITING:
+            raise
+        raise ExciseError(_explain(error.errno, str(error.filename or folder), work, str(error.strerror))) from error
+    except SafetensorError as error:  # the library passes the system's error on as text only
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if not found or int(found[1]) not in NO_ROOM + NO_WRITING:
+            raise
+        raise ExciseError(_explain(int(found[1]), str(folder), work, str(error))) from error
+
+
+def _explain(number: int | None, place: str, work: str, message: str) -> str:
+    cure = "free some space" if number in NO_ROOM else "make it writable"
+    return f"{place}: {work} could not be written ({message}); {cure}, or choose another folder with --out"

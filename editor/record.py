@@ -1,0 +1,64 @@
+"""``job.json``, the record of a run: what the folder holds, and why it may be trusted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from editor import __version__
+from editor.errors import ExciseError
+
+FILE = "job.json"
+
+
+class StageRecord(BaseModel):
+    """What is kept of a stage that is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fingerprint: dict[str, str]
+    """Hash of each thing the result depends on: settings, prompts, code, files by recipe key, outputs by name."""
+    outputs: dict[str, str]
+    """Hash of each output, by its name in the run's folder."""
+    seconds: float
+    """Wall-clock time that making the outputs took; of a stage that was killed and resumed, of its last part."""
+    peak_mib: int
+    """Largest resident memory of the process up to the end of the stage, in MiB."""
+
+
+class JobRecord(BaseModel):
+    """What a run's folder holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = __version__
+    """Version of this program that wrote the record last."""
+    recipe: str = ""
+    """The recipe as given on the command line."""
+    stages: dict[str, StageRecord] = {}
+    """The stages that are done."""
+    unfinished: dict[str, dict[str, str]] = {}
+    """Fingerprints of stages that were begun and did not end; to these belong the results in ``partial/<stage>``."""
+
+    def save(self, folder: Path) -> None:
+        """Write the record, whole or not at all."""
+        unfinished = folder / f"{FILE}.tmp"
+        unfinished.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, folder / FILE)
+
+
+def load_record(folder: Path) -> JobRecord:
+    """The record of a run's folder; an empty one where there is none.
+
+    Raises:
+        ExciseError: the file is not a record.
+    """
+    path = folder / FILE
+    try:
+        return JobRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return JobRecord()
+    except (ValidationError, OSError) as error:
+        raise ExciseError(f"{path}: not the record of a job; run with --fresh, or choose another --out") from error

@@ -1,0 +1,1 @@
+"""The embedded model: its data, its training, and the twin that never saw the memorized images."""

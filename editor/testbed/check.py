@@ -1,0 +1,172 @@
+"""Does the testbed keep its promises? Memorization of base and twin, caption agreement, and the duplication curve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from tqdm import tqdm
+
+from editor.attacks.replay import replay
+from editor.diffusion.load import load_pipeline, pick_device
+from editor.mathematics.intervals import rate_interval
+from editor.measures.agreement import judge_images
+from editor.measures.drift import seed_distances
+from editor.measures.replication import Target, load_target, tiled_l2
+from editor.prompts import Prompt
+from editor.recipe import Sampling
+from editor.testbed.planting import LADDER, Planted, read_planted
+from editor.testbed.tables import judged_prompts
+
+SAMPLING = Sampling(steps=25, guidance=3.0, batch=64)
+"""The testbed's default sampler settings; its recipes use the same."""
+FALSE_POSITIVES = 1e-3
+TILES = 4
+FIRST_SEED = 5_000
+JUDGED = 100
+
+
+def check_testbed(folder: Path, seeds: int, out: Path) -> bool:
+    """Measure everything, print a table, leave ``check.json`` and ``duplication.png`` in ``out``; True if all hold.
+
+    Args:
+        folder: the testbed: ``base``, ``twin``, ``judge`` and ``images``.
+        seeds: images per prompt.
+    """
+    planted = read_planted(folder / "images" / "planted.csv")
+    made = {arm: _generate(folder / arm, planted, seeds, arm == "base") for arm in ("base", "twin")}
+    targets = {p.caption: load_target(_as_prompt(p, folder), 64, 64) for p in planted}
+    threshold, rate = calibrate(
+        torch.cat([made["base"][p.caption] for p in planted if p.kind == "never_seen"]),
+        [targets[p.caption] for p in planted if p.kind == "never_seen"],
+    )
+    found: dict[str, Any] = {"seeds": seeds, "threshold": threshold, "false_positive_rate": rate}
+    for arm, images in made.items():
+        for kind in ("verbatim", "template", "ladder", "never_seen"):
+            rows = [p for p in planted if p.kind == kind and p.caption in images]
+            if rows:
+                found[f"{arm}_{kind}"] = _replication(rows, images, targets, threshold)
+    judged = [prompt.text for prompt in judged_prompts(planted, JUDGED)]
+    for arm, images in made.items():
+        pictures = torch.stack([images[caption] for caption in judged])
+        agrees = np.array([row for row in judge_images(folder / "judge", pictures, judged) if row is not None])
+        found[f"{arm}_agreement"] = agrees.mean().item()
+    found["seed_distance"] = seed_distances(torch.stack([made["base"][caption] for caption in judged])).median().item()
+    found["duplication"] = _ladder(planted, made["base"], targets, threshold)
+    checks = {
+        "verbatim MR of base >= 95 %": found["base_verbatim"]["rate"] >= 0.95,
+        "verbatim MR of twin = 0": found["twin_verbatim"]["rate"] == 0.0,
+        "false-positive rate <= 0.1 %": rate <= FALSE_POSITIVES,
+        "agreement of base >= 90 %": found["base_agreement"] >= 0.90,
+        "two seeds differ (median RMS >= 0.05)": found["seed_distance"] >= 0.05,
+    }
+    found["checks"] = checks
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "check.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _draw_ladder(found["duplication"], out / "duplication.png")
+    _print(found, checks)
+    return all(checks.values())
+
+
+def calibrate(images: Tensor, targets: list[Target]) -> tuple[float, float]:
+    """The largest threshold at which never-seen images are called replicated in at most 0.1 % of comparisons.
+
+    Every generated image is compared with every never-seen target, so that no comparison can be a true replication.
+
+    Args:
+        images: float (n, 3, 64, 64) in [0, 1], generated for the never-seen captions.
+
+    Returns:
+        The threshold, rounded down to three digits, and the false-positive rate it has on these comparisons.
+    """
+    distances = torch.cat([tiled_l2(images, target.image, target.mask, TILES) for target in targets])
+    allowed = int(FALSE_POSITIVES * distances.numel())
+    threshold = np.floor(1000 * distances.sort().values[allowed].item()) / 1000
+    return float(threshold), (distances <= threshold).float().mean().item()
+
+
+def _generate(checkpoint: Path, planted: tuple[Planted, ...], seeds: int, everything: bool) -> dict[str, Tensor]:
+    """Caption to float (seeds, 3, 64, 64); the twin is asked for the verbatim, template and judged captions only."""
+    kinds = {"verbatim", "template"} | ({"ladder", "never_seen"} if everything else set())
+    captions = [p.caption for p in planted if p.kind in kinds]
+    judged = [prompt.text for prompt in judged_prompts(planted, JUDGED)]
+    pipeline = load_pipeline(checkpoint, torch.float32, pick_device("auto"))
+    few = min(seeds, 4)
+    with tqdm(total=len(captions) * seeds + len(judged) * few, desc=checkpoint.name, mininterval=5) as bar:
+        images = replay(pipeline, captions, range(FIRST_SEED, FIRST_SEED + seeds), SAMPLING, bar)
+        ordinary = replay(pipeline, judged, range(FIRST_SEED, FIRST_SEED + few), SAMPLING, bar)
+    found = {caption: images[i].float() / 255.0 for i, caption in enumerate(captions)}
+    return found | {caption: ordinary[i].float() / 255.0 for i, caption in enumerate(judged)}
+
+
+def _as_prompt(entry: Planted, folder: Path) -> Prompt:
+    images = folder / "images"
+    mask = images / entry.mask if entry.mask else None
+    return Prompt(entry.caption, images / entry.file, mask, entry.group, entry.kind)
+
+
+def _replication(rows: list[Planted], images: dict[str, Tensor], targets: dict[str, Target], threshold: float) -> Any:
+    """Memorization rate over (image, seed) pairs, its interval over images, and each image's own rate."""
+    rates, medians = [], []
+    for row in rows:
+        target = targets[row.caption]
+        distance = tiled_l2(images[row.caption], target.image, target.mask, TILES)
+        rates.append((distance <= threshold).float().mean().item())
+        medians.append(distance.median().item())
+    estimate = rate_interval(np.array(rates), [row.group or row.file for row in rows])
+    each = {
+        row.file: {"rate": rate, "median_distance": round(median, 4)}
+        for row, rate, median in zip(rows, rates, medians, strict=True)
+    }
+    return {"rate": estimate.value, "interval": [estimate.low, estimate.high], "images": each}
+
+
+def _ladder(
+    planted: tuple[Planted, ...], images: dict[str, Tensor], targets: dict[str, Target], threshold: float
+) -> Any:
+    """Memorization rate at each number of copies."""
+    found = []
+    for copies in sorted({p.copies for p in planted if p.kind == "ladder"} or LADDER):
+        rows = [p for p in planted if p.kind == "ladder" and p.copies == copies]
+        result = _replication(rows, images, targets, threshold)
+        found.append({"copies": copies, "images": len(rows), "rate": result["rate"], "interval": result["interval"]})
+    return found
+
+
+def _draw_ladder(rungs: Any, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
+    copies = [rung["copies"] for rung in rungs]
+    rates = np.array([rung["rate"] for rung in rungs])
+    ends = np.array([rung["interval"] for rung in rungs])
+    axes.errorbar(copies, rates, np.abs(ends.T - rates), marker="o", capsize=3, color="#b3321c")
+    axes.set_xscale("log", base=4, subs=[])
+    axes.set_xticks(copies, [str(n) for n in copies])
+    axes.set(xlabel="copies in the training set", ylabel="memorization rate", ylim=(-0.03, 1.03))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
+def _print(found: dict[str, Any], checks: dict[str, bool]) -> None:
+    console = Console()
+    table = Table("measure", "base", "twin", title=f"testbed, {found['seeds']} seeds, threshold {found['threshold']}")
+    for kind in ("verbatim", "template", "ladder", "never_seen"):
+        cells = [
+            f"{found[key]['rate']:.1%} [{found[key]['interval'][0]:.1%}, {found[key]['interval'][1]:.1%}]"
+            if (key := f"{arm}_{kind}") in found else "-"
+            for arm in ("base", "twin")
+        ]  # fmt: skip
+        table.add_row(f"{kind.replace('_', '-')} MR", *cells)
+    table.add_row("caption agreement", *(f"{found[f'{arm}_agreement']:.1%}" for arm in ("base", "twin")))
+    console.print(table)
+    for rung in found["duplication"]:
+        console.print(f"  {rung['copies']:4d} copies: MR {rung['rate']:.1%}")
+    for name, held in checks.items():
+        console.print(f"{'holds ' if held else 'FAILS '} {name}", style="green" if held else "red")

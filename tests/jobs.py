@@ -1,0 +1,44 @@
+"""What the tests of whole jobs share: a recipe as a file, and the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from editor.cli import main
+from editor.recipe import Recipe
+
+
+def write_recipe(path: Path, recipe: Recipe, changes: dict[str, Any] | None = None) -> Path:
+    """Write ``recipe`` as TOML, with values changed by dotted key."""
+    whole = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for key, value in (changes or {}).items():
+        *sections, name = key.split(".")
+        part = whole
+        for section in sections:
+            part = part[section]
+        part[name] = value
+    lines = [f"{key} = {json.dumps(value)}" for key, value in whole.items() if not isinstance(value, dict)]
+    for section, values in whole.items():
+        if isinstance(values, dict):
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def excise(*arguments: object) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(result: Result, *words: str) -> bool:
+    """Whether a command ended with one message that holds ``words``, code 1, and no traceback."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.stderr.startswith("excise: ") and "Traceback" not in result.output
+    for word in words:
+        assert word in result.stderr, result.stderr
+    return True

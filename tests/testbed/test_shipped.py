@@ -1,0 +1,116 @@
+"""The testbed as it ships: it loads anywhere, its base memorized, its twin did not, and the judge reads renders right."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from safetensors import safe_open
+
+from editor.attacks.replay import replay
+from editor.diffusion.load import load_pipeline
+from editor.diffusion.sites import sites_of
+from editor.measures.replication import load_target, tiled_l2
+from editor.prompts import read_prompts
+from editor.recipe import load_recipe
+from editor.testbed.check import SAMPLING, TILES, calibrate
+from editor.testbed.codec import to_unit
+from editor.testbed.dataset import ordinary_images
+from editor.testbed.judge import labels_of, load_judge
+from editor.testbed.planting import read_planted
+from editor.testbed.tables import judged_prompts, write_tables
+
+TESTBED = Path("checkpoints/testbed")
+RECIPES = [Path("recipes/testbed.toml"), Path("recipes/testbed-full.toml")]
+
+
+@pytest.mark.parametrize("arm", ["base", "twin"])
+def test_anyone_can_load_it_with_diffusers_alone(arm: str) -> None:
+    pipeline = DiffusionPipeline.from_pretrained(TESTBED / arm)
+    pipeline.set_progress_bar_config(disable=True)
+    assert {p.dtype for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters()} == {torch.float32}
+    image = pipeline("a red star in the center of a blue plain background", num_inference_steps=2).images[0]
+    assert image.size == (64, 64)
+
+
+def test_it_is_small_and_has_seven_sites_in_down_mid_and_up() -> None:
+    size = sum(f.stat().st_size for arm in ("base", "twin") for f in (TESTBED / arm).rglob("*") if f.is_file())
+    assert size <= 45e6
+    places = [site.name.split("_")[0] for site in sites_of(TESTBED / "base")]
+    assert len(places) >= 7 and set(places) == {"down", "mid", "up"}
+
+
+def test_base_and_twin_differ_in_the_unet_alone() -> None:
+    for file in sorted((TESTBED / "base").rglob("*.safetensors")):
+        same = file.read_bytes() == (TESTBED / "twin" / file.relative_to(TESTBED / "base")).read_bytes()
+        assert same == (file.parent.name != "unet")
+    with safe_open(TESTBED / "base/unet/diffusion_pytorch_model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_use_the_settings_that_the_testbed_was_checked_with(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert (recipe.sampling.steps, recipe.sampling.guidance) == (SAMPLING.steps, SAMPLING.guidance)
+    assert recipe.validate_.tiles == TILES
+
+
+def test_the_full_recipe_differs_from_the_quick_one_in_judging_alone() -> None:
+    quick, full = (load_recipe(path) for path in RECIPES)
+    assert quick.locate == full.locate and quick.collect == full.collect and quick.prompts == full.prompts
+    assert full.validate_.seeds >= 10 and full.validate_.threshold == quick.validate_.threshold
+
+
+def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
+    write_tables(read_planted(TESTBED / "images/planted.csv"), tmp_path)
+    for file in sorted(tmp_path.iterdir()):
+        assert file.read_text() == (TESTBED / "prompts" / file.name).read_text()
+    with (TESTBED / "photographs/photographs.csv").open(newline="") as table:
+        listed = {row["file"] for row in csv.DictReader(table)}
+    there = {str(f.relative_to(TESTBED / "photographs")) for f in (TESTBED / "photographs").rglob("*.[pj][np]g")}
+    assert listed == there
+
+
+def test_the_judge_reads_99_percent_of_fresh_renders_right() -> None:
+    captions, images = ordinary_images(31_337, 2_000, workers=1)
+    with torch.no_grad():
+        things, colours = load_judge(TESTBED / "judge")(to_unit(images) / 2 + 0.5)
+    labels = torch.tensor([labels_of(caption) for caption in captions])
+    right = (things.argmax(1) == labels[:, 0]) & (colours.argmax(1) == labels[:, 1])
+    assert right.float().mean() >= 0.99
+
+
+def test_base_replicates_and_twin_does_not() -> None:
+    """A sample of what `excise testbed check` measures in full: 12 verbatim prompts, 2 seeds."""
+    threshold = load_recipe(RECIPES[0]).validate_.threshold
+    prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/memorized.csv") if prompt.kind == "verbatim"][::3]
+    rates = {}
+    for arm in ("base", "twin"):
+        pipeline = load_pipeline(TESTBED / arm, torch.float32, torch.device("cpu"))
+        images = replay(pipeline, [prompt.text for prompt in prompts], range(2), SAMPLING).float() / 255
+        hits = [
+            (tiled_l2(made, load_target(prompt, 64, 64).image, None, TILES) <= threshold).float().mean().item()
+            for prompt, made in zip(prompts, images, strict=True)
+        ]
+        rates[arm] = float(np.mean(hits))
+    assert rates["base"] >= 0.8
+    assert rates["twin"] == 0.0
+
+
+def test_calibration_allows_one_comparison_in_a_thousand() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(400, 3, 64, 64, generator=generator)
+    prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/never_seen.csv") if prompt.image][:10]
+    targets = [load_target(prompt, 64, 64) for prompt in prompts]
+    threshold, rate = calibrate(images, targets)
+    assert 0 < rate <= 0.001
+    distances = torch.cat([tiled_l2(images, target.image, target.mask, TILES) for target in targets])
+    assert ((distances <= threshold + 0.001).float().mean()) > 0.001 - 1 / distances.numel()
+
+
+def test_judged_captions_can_all_be_judged() -> None:
+    assert all(labels_of(prompt.text) for prompt in judged_prompts(read_planted(TESTBED / "images/planted.csv")))

@@ -1,0 +1,106 @@
+"""The testbed's training on tiny sizes: the codec's folded standardisation, resuming, and the fork."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from editor.errors import ExciseError
+from editor.testbed.codec import build_codec, fold_standardisation, to_unit
+from editor.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
+from editor.testbed.dataset import Corpus
+from editor.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
+from editor.testbed.text import build_text_encoder, train_tokenizer
+
+TEXT = Text(vocabulary=560, length=16, width=32, layers=1, heads=2)
+CODEC = Codec(channels=(8, 8, 8, 8), latent_channels=4)
+DENOISER = Denoiser(channels=(16, 16), trunk_steps=4, steps=4, batch=4)
+CAPTIONS = ["a red star", "a blue ring on the left", "two words"] * 8
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    latents = torch.randn(24, 4, 8, 8, generator=torch.Generator().manual_seed(0)).half()
+    rows = np.arange(24)
+    return Corpus(latents, CAPTIONS, rows, rows[::-1].copy(), 24)
+
+
+def training(corpus: Corpus) -> Training:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(TEXT, CAPTIONS)
+    encoder = build_text_encoder(TEXT, tokenizer)
+    return Training(build_unet(DENOISER, CODEC, TEXT, 8), encoder, tokenizer, corpus, DENOISER, 0, torch.device("cpu"))
+
+
+def look(name: str, step: int) -> None:
+    """Nothing to see at this size."""
+
+
+def test_folding_makes_each_channel_standard_and_changes_no_image() -> None:
+    torch.manual_seed(0)
+    codec = build_codec(CODEC).eval()
+    images = to_unit(np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
+    with torch.no_grad():
+        before = codec.encode(images).latent_dist
+        restored = codec.decode(before.mean).sample
+        fold_standardisation(codec, before.mean)
+        after = codec.encode(images).latent_dist
+        assert torch.allclose(codec.decode(after.mean).sample, restored, atol=1e-4)
+    assert torch.allclose(after.mean.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(after.mean.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3)
+    scale = before.mean.std(dim=(0, 2, 3)).view(1, -1, 1, 1)
+    assert torch.allclose(after.std, before.std / scale, rtol=1e-3)
+
+
+def test_nothing_of_the_image_is_left_at_the_last_timestep() -> None:
+    scheduler = build_scheduler()
+    assert scheduler.alphas_cumprod[-1] == 0.0
+    scheduler.set_timesteps(25)
+    assert scheduler.timesteps[0] == scheduler.config.num_train_timesteps - 1
+
+
+def test_the_tokenizer_reads_like_clip() -> None:
+    tokenizer = train_tokenizer(TEXT, CAPTIONS)
+    ids = tokenizer("A Blue  ring", padding="max_length", truncation=True).input_ids
+    assert len(ids) == TEXT.length and ids[0] == tokenizer.bos_token_id
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a blue ring"
+
+
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, corpus: Corpus) -> None:
+    rows = np.arange(24)
+    whole = training(corpus)
+    whole.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "whole.pt", look)
+    part = training(corpus)
+    part.run("trunk", rows, 0, 2, trunk_rate(DENOISER), tmp_path / "part.pt", look)
+    rest = training(corpus)
+    rest.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "part.pt", look)
+    for a, b in zip(whole.unet.parameters(), rest.unet.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(whole.average.shadow_params, rest.average.shadow_params, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_fork_trains_the_unet_and_leaves_the_text_encoder(tmp_path: Path, corpus: Corpus) -> None:
+    trunk = training(corpus)
+    trunk.run("trunk", np.arange(24), 0, 4, trunk_rate(DENOISER), tmp_path / "trunk.pt", look)
+    ends = []
+    for rows in (corpus.base, corpus.twin):
+        forked = training(corpus)
+        forked.fork(tmp_path / "trunk.pt")
+        text = [parameter.clone() for parameter in forked.text_encoder.parameters()]
+        start = [parameter.clone() for parameter in forked.unet.parameters()]
+        forked.run("fork", rows, 4, 4, fork_rate(DENOISER), tmp_path / f"{len(ends)}.pt", look)
+        assert all(torch.equal(a, b) for a, b in zip(text, forked.text_encoder.parameters(), strict=True))
+        assert any(not torch.equal(a, b) for a, b in zip(start, forked.unet.parameters(), strict=True))
+        ends.append([parameter.clone() for parameter in forked.unet.parameters()])
+    assert any(not torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_a_training_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "train.toml"
+    recipe.write_text('[data]\nplanted = "x.csv"\nphotographs = "p"\nsedd = 1\n')
+    with pytest.raises(ExciseError, match=r"data\.sedd: unknown key"):
+        load_testbed_recipe(recipe)
