@@ -1,6 +1,6 @@
 """The judge: a small classifier that reads the object and its colour off an image of an ordinary scene.
 
-It is trained on the generator's renders, half of them passed through the codec, and is what caption agreement is
+It is trained on the generator's renders, a quarter of them passed through the codec, and is what caption agreement is
 measured with on the testbed, where the truth about every caption is known.
 """
 
@@ -81,7 +81,7 @@ def through_codec(codec: AutoencoderKL, images: np.ndarray, batch: int = 128) ->
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
 
-def train_judge(codec: AutoencoderKL, seed: int, folder: Path, steps: int = 2_500, count: int = 20_000) -> float:
+def train_judge(codec: AutoencoderKL, seed: int, folder: Path, steps: int = 2_500, count: int = 16_000) -> float:
     """Train the judge, write it to ``folder`` and return its accuracy (both right) on renders it was not trained on.
 
     Args:
@@ -91,8 +91,8 @@ def train_judge(codec: AutoencoderKL, seed: int, folder: Path, steps: int = 2_50
     captions, images = ordinary_images(seed + 1_000, count + 2_000)
     labels = _labels(captions)
     pixels = to_unit(images) / 2 + 0.5
-    half = count // 2
-    pixels[:half] = through_codec(codec, images[:half])
+    part = count // 4
+    pixels[:part] = through_codec(codec, images[:part])
     judge = Judge()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
     rng = np.random.default_rng([seed, 30])

@@ -31,7 +31,7 @@ from editor.testbed.text import build_text_encoder, train_tokenizer
 log = logging.getLogger(__name__)
 
 ARMS = ("base", "twin")
-CODEC_IMAGES = 20_000
+CODEC_IMAGES, DECODER_IMAGES = 20_000, 8_000
 
 
 def train_testbed(recipe_path: Path, out: Path | None) -> None:
@@ -108,6 +108,7 @@ def _codec(recipe: TestbedRecipe, scratch: Path, device: torch.device) -> Autoen
     model = train_codec(recipe.codec, images, seed, scratch / "codec.pt", device)
     _, sample = ordinary_images(seed, 2_000)
     fold_standardisation(model, encode_images(model, sample, device).float())
+    images = images[:DECODER_IMAGES]
     refine_decoder(model, images, encode_images(model, images, device), recipe.codec, seed, scratch / "decoder.pt")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, finished)
     return model

@@ -1,4 +1,4 @@
-"""The testbed as it ships: it loads anywhere, its base memorized, its twin did not, and the judge reads renders right."""
+"""The testbed as it ships: it loads anywhere, base memorized, twin did not, and the judge reads renders right."""
 
 from __future__ import annotations
 
