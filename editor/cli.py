@@ -42,7 +42,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("recipe", type=RECIPE)
-@click.option("--until", metavar="STAGE", help="Stop after this stage: collect, rank, locate, edit, validate, report.")
+@click.option(
+    "--until", metavar="STAGE", help="Stop after this stage: collect, rank, locate, edit, attack, validate, report."
+)
 @click.option("--fresh", is_flag=True, help="Recompute everything; by default what is done and still valid is kept.")
 @click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
 def run(recipe: Path, until: str | None, fresh: bool, out: Path | None) -> None:

@@ -65,11 +65,20 @@ _WORK = (
         files=("model.path",),
     ),
     Stage(
-        "validate",
-        ("verdict.json", "images"),
+        "attack",
+        ("images",),
         reads=("subspace.safetensors", "edited"),
+        settings=("model", "sampling", "validate.seeds", "validate.seed", "validate.random_edits"),
+        files=("model.path", "model.twin"),
+        sets=("located", "held_out", "judged", "never_seen"),
+        images=True,  # what has no image is not attacked
+    ),
+    Stage(
+        "validate",
+        ("verdict.json", "measures.json"),
+        reads=("subspace.safetensors", "images"),
         settings=WHOLE,
-        files=("model.path", "model.twin", "validate.judge", "validate.sscd"),
+        files=("model.path", "validate.judge", "validate.sscd"),
         sets=SETS,
         images=True,
     ),

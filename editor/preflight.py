@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from editor.errors import ExciseError
 from editor.prompts import PromptSets
-from editor.recipe import Recipe
+from editor.recipe import Recipe, Validate
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -35,7 +35,8 @@ def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
     Raises:
         ExciseError: names the file, or the recipe's key.
     """
-    for key, path in (("validate.judge", recipe.validate_.judge), ("validate.sscd", recipe.validate_.sscd)):
+    settings = recipe.validate_
+    for key, path in (("validate.judge", settings.judge), ("validate.sscd", settings.sscd)):
         if path and not path.exists():
             raise ExciseError(f"{key}: {path} is not there; correct the path or leave the key out")
     from editor.diffusion.checkpoint import check_finite, tensor_names
@@ -47,6 +48,29 @@ def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
         check_folder(folder)
         check_finite(folder, tensor_names(folder))
     check_settings(recipe, sets, sites_of(recipe.model.path))
+    check_instruments(settings, sets)
+
+
+def check_instruments(settings: Validate, sets: PromptSets) -> None:
+    """Load once what will measure, hours later: judge, SSCD model, and every training image and mask.
+
+    Raises:
+        ExciseError: one that cannot be used, or a prompt of an unknown kind.
+    """
+    import torch
+
+    from editor.attacks.arms import attacked_sets
+    from editor.measures.agreement import load_judge
+    from editor.measures.replication import load_target
+    from editor.measures.sscd import load_sscd
+
+    if settings.judge:
+        load_judge(settings.judge)
+    if settings.sscd:
+        load_sscd(settings.sscd, torch.device("cpu"))
+    for key, prompts in attacked_sets(sets).items():
+        for prompt in prompts if key != "judged" else ():
+            load_target(prompt, 64, 64)
 
 
 def check_space(recipe: Recipe, folder: Path) -> None:

@@ -81,6 +81,8 @@ def _cell(measured: dict[str, Any] | None, key: str, scale: float, digits: int) 
     """Value and interval; the interval of a percentage in whole per cent."""
     if measured is None:
         return "–"
+    if measured["interval"] is None:
+        return f"{scale * measured[key]:.{digits}f}"
     low, high = measured["interval"]
     places = 0 if scale == 100 else digits
     return f"{scale * measured[key]:.{digits}f} [{scale * low:.{places}f}–{scale * high:.{places}f}]"

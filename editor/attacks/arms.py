@@ -21,6 +21,7 @@ from editor.attacks.replay import replay
 from editor.diffusion.load import denoiser, load_pipeline, pick_device
 from editor.diffusion.patching import zeroed
 from editor.errors import ExciseError
+from editor.files import write_json
 from editor.measures.control import random_edit
 from editor.prompts import Prompt, PromptSets
 from editor.recipe import Recipe
@@ -139,10 +140,3 @@ def read_seconds(partial: Path) -> dict[str, float]:
     """Seconds that each arm's images took, over restarts."""
     path = partial / SECONDS
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)

@@ -33,10 +33,10 @@ from editor.diffusion.hooks import site_inputs
 from editor.diffusion.load import denoiser, load_pipeline, pick_device
 from editor.diffusion.sites import Site, find_sites
 from editor.errors import ExciseError
+from editor.files import write_json, write_tensors
 from editor.mathematics.moments import Moments, merge, token_energy
 from editor.prompts import PromptSets
 from editor.recipe import Recipe
-from editor.stages.outputs import write_json, write_tensors
 
 OUTPUT = "statistics.safetensors"
 COST = "collect.json"

@@ -19,10 +19,10 @@ from torch import Tensor
 from editor.diffusion.checkpoint import Edit, check_finite, copy_with_edits
 from editor.diffusion.load import check_folder
 from editor.diffusion.sites import sites_of
+from editor.files import write_json
 from editor.prompts import PromptSets
 from editor.recipe import Recipe
 from editor.stages.locate import read_masks
-from editor.stages.outputs import write_json
 
 OUTPUT = "edited"
 RECORD = "edit.json"

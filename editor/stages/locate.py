@@ -32,13 +32,13 @@ from tqdm import tqdm
 from editor.diffusion.checkpoint import read_tensor
 from editor.diffusion.sites import Site, sites_of
 from editor.errors import ExciseError
+from editor.files import write_json, write_tensors
 from editor.mathematics.significance import benjamini_hochberg
 from editor.mathematics.similarity import iou_matrix, off_diagonal
 from editor.mathematics.wanda import exceeds, select_columns, select_entries, vote
 from editor.prompts import PromptSets
 from editor.recipe import Locate, Recipe
 from editor.stages import rank
-from editor.stages.outputs import write_json, write_tensors
 
 OUTPUT = "subspace.safetensors"
 EVIDENCE = "subspace.json"

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from editor.diffusion.sites import sites_of
+from editor.files import write_tensors
 from editor.mathematics.moments import Moments, column_norm, mean_and_variance, merge
 from editor.mathematics.significance import welch
 from editor.mathematics.wanda import contrast_ratio
 from editor.prompts import PromptSets
 from editor.recipe import Recipe
 from editor.stages import collect
-from editor.stages.outputs import write_tensors
 
 OUTPUT = "scores.safetensors"
 

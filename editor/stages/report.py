@@ -1,7 +1,7 @@
 """report: one self-contained HTML page and a Markdown summary, written from the files of the stages before.
 
 It measures nothing and loads no model: every number is in verdict.json, subspace.json, edit.json, job.json or
-images/measures.json.
+measures.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUMMARY = "report.md"
 
 def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     """Write `report.html` and `report.md` into the run's folder."""
-    files = ("verdict.json", "subspace.json", "edit.json", "job.json", "images/measures.json")
+    files = ("verdict.json", "subspace.json", "edit.json", "job.json", "measures.json")
     verdict, subspace, edit, job, measures = (json.loads((folder / name).read_text("utf-8")) for name in files)
     content: dict[str, Any] = {
         "name": recipe.name,

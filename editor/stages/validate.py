@@ -1,13 +1,10 @@
-"""validate: attack base, edited model and controls the same way, measure usefulness the same way, and decide.
+"""validate: measure replication and usefulness in every arm's images the same way, and decide.
 
-The only stage that reads held-out, judged and never-seen prompts. Its output, `verdict.json`, is described field by
-field in docs/verdict.md. The images of one arm and set are one partial result: a killed validation resumes there.
+Writes `verdict.json` and, per image, `measures.json`; docs/verdict.md describes both field by field.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,30 +16,30 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from editor.attacks.arms import (
-    SECONDS,
     Arm,
     arms_of,
     attacked_sets,
     keys_of,
-    make_images,
     read_seconds,
     seeds_of,
-    write_json,
 )
 from editor.diffusion.checkpoint import sha256_file
 from editor.diffusion.load import pick_device
 from editor.diffusion.sites import sites_of
 from editor.errors import ExciseError
+from editor.files import write_json
 from editor.measures import tally
-from editor.measures.agreement import judge_images, load_judge
+from editor.measures.agreement import judge_images
 from editor.measures.replication import load_target
 from editor.measures.sscd import load_sscd
 from editor.measures.verdict import decide
 from editor.prompts import Prompt, PromptSets
 from editor.recipe import Recipe
+from editor.stages import attack
 from editor.stages.locate import read_masks
 
 OUTPUT = "verdict.json"
+MEASURES = "measures.json"
 
 
 @dataclass(frozen=True)
@@ -55,37 +52,21 @@ class Instruments:
 
 
 def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
-    """Make every arm's images, measure them, and write `verdict.json`; then `images/` holds what it is made from.
+    """Measure the images of the attack, and write `verdict.json` and `measures.json`.
 
     Raises:
-        ExciseError: a checkpoint, training image, mask, judge or SSCD file that cannot be used; broken pixels.
+        ExciseError: a training image, mask, judge or SSCD file that cannot be used.
     """
-    plan, arms = attacked_sets(sets), arms_of(recipe, folder)
-    instruments = _instruments(recipe, plan)
-    masks = read_masks(folder, sites_of(recipe.model.path))
-    partial, images = folder / "partial" / "validate", folder / "images"
-    partial.mkdir(parents=True, exist_ok=True)
-    make_images(recipe, plan, arms, masks, partial)
-    seconds = read_seconds(partial)
     started = time.monotonic()
-    verdict = _measure(recipe, sets, plan, arms, instruments, masks, partial)
-    (partial / SECONDS).unlink(missing_ok=True)
-    shutil.rmtree(images, ignore_errors=True)
-    os.replace(partial, images)
-    verdict["images"] = {file.name: sha256_file(file) for file in sorted(images.iterdir())}
-    verdict["seconds"] = seconds | {"measures": round(time.monotonic() - started, 2)}
+    plan, arms, images = attacked_sets(sets), arms_of(recipe, folder), folder / attack.OUTPUT
+    settings, device = recipe.validate_, pick_device(recipe.model.device)
+    instruments = Instruments(settings.judge, load_sscd(settings.sscd, device) if settings.sscd else None, device)
+    masks = read_masks(folder, sites_of(recipe.model.path))
+    verdict, measures = _measure(recipe, sets, plan, arms, instruments, masks, images)
+    verdict["images"] = {file.name: sha256_file(file) for file in sorted(images.glob("*.safetensors"))}
+    verdict["seconds"] = read_seconds(images) | {"measures": round(time.monotonic() - started, 2)}
+    write_json(folder / MEASURES, measures)
     write_json(folder / OUTPUT, verdict)
-
-
-def _instruments(recipe: Recipe, plan: Mapping[str, tuple[Prompt, ...]]) -> Instruments:
-    """What measures, loaded before any image is made, and every training image looked at once: faults show at once."""
-    for prompt in (prompt for key, prompts in plan.items() if key != "judged" for prompt in prompts):
-        load_target(prompt, 64, 64)
-    judge, sscd = recipe.validate_.judge, recipe.validate_.sscd
-    device = pick_device(recipe.model.device)
-    if judge is not None:
-        load_judge(judge)
-    return Instruments(judge, load_sscd(sscd, device) if sscd else None, device)
 
 
 def _measure(
@@ -96,8 +77,8 @@ def _measure(
     instruments: Instruments,
     masks: Mapping[str, Tensor],
     stored: Path,
-) -> dict[str, Any]:
-    """The verdict without ``seconds`` and ``images``; leaves ``measures.json`` beside the images."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verdict without ``seconds`` and ``images``; and the measures of every image."""
     settings = recipe.validate_
     zeroed_entries = sum(int(mask.sum()) for mask in masks.values())
     size = _image_size(arms, plan, stored)
@@ -132,8 +113,7 @@ def _measure(
         }
         for key, prompts in plan.items()
     }
-    write_json(stored / "measures.json", {"sets": described, "arms": images})
-    return {
+    verdict = {
         "format": 1,
         "recipe": recipe.name,
         "settings": recipe.model_dump(
@@ -152,6 +132,7 @@ def _measure(
             "without_image": sum(prompt.image is None for prompt in (*memorized, *sets.never_seen)),
         },
     }
+    return verdict, {"sets": described, "arms": images}
 
 
 def _measure_usefulness(

@@ -47,7 +47,7 @@ def write_tables(planted: tuple[Planted, ...], folder: Path, images: str = "../i
                 "image": f"{images}/{entry.file}",
                 "mask": f"{images}/{entry.mask}" if entry.mask else "",
                 "group": entry.group,
-                "kind": entry.kind,
+                "kind": "template" if entry.kind == "template" else "verbatim",
             }
             for entry in planted
             if entry.kind in kinds

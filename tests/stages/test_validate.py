@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from editor.attacks.arms import attacked_sets
 from editor.errors import ExciseError
+from editor.preflight import check_instruments
 from editor.prompts import Prompt, PromptSets, prompt_sets
 from editor.recipe import Recipe, Verdict
-from editor.stages import collect, edit, locate, rank, validate
+from editor.stages import attack, collect, edit, locate, rank, validate
 from editor.testbed.judge import JUDGE_FILE, Judge
 
 THRESHOLD = 0.386
@@ -39,7 +40,7 @@ def run_folder(judged_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) 
     """A run's folder with every stage up to validate."""
     folder = tmp_path_factory.mktemp("run")
     sets = prompt_sets(judged_recipe)
-    for stage in (collect, rank, locate, edit, validate):
+    for stage in (collect, rank, locate, edit, attack, validate):
         stage.run(judged_recipe, sets, folder)
     return folder
 
@@ -100,7 +101,7 @@ def test_models_start_from_the_same_noise(run_folder: Path, verdict: dict):
 
 
 def test_measures_of_each_image_give_the_rates(run_folder: Path, verdict: dict):
-    measures = json.loads((run_folder / "images" / "measures.json").read_text())
+    measures = json.loads((run_folder / "measures.json").read_text())
     rates = {s["memorization_rate"] for arm in verdict["arms"].values() for s in arm["sets"].values()}
     assert len(rates) > 2
     for arm, found in verdict["arms"].items():
@@ -116,26 +117,26 @@ def test_measures_of_each_image_give_the_rates(run_folder: Path, verdict: dict):
 
 
 def test_pictures_are_tied_to_the_numbers(run_folder: Path, verdict: dict):
-    assert set(verdict["images"]) == {file.name for file in (run_folder / "images").iterdir()}
+    assert set(verdict["images"]) == {file.name for file in (run_folder / "images").glob("*.safetensors")}
     assert all(len(digest) == 64 for digest in verdict["images"].values())
-    assert "measures.json" in verdict["images"] and "random-1.judged.safetensors" in verdict["images"]
-    assert not (run_folder / "partial" / "validate").exists()
+    assert "random-1.judged.safetensors" in verdict["images"]
+    assert not (run_folder / "partial" / "attack").exists()
 
 
-def test_a_killed_validation_resumes_and_gives_the_same(
+def test_a_killed_attack_resumes_and_gives_the_same(
     run_folder: Path, judged_recipe: Recipe, verdict: dict, tmp_path: Path
 ):
     for name in ("edited", "subspace.safetensors"):
         source = run_folder / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    partial = tmp_path / "partial" / "validate"
+    partial = tmp_path / "partial" / "attack"
     shutil.copytree(run_folder / "images", partial)
-    (partial / "measures.json").unlink()
     (partial / "edited.held_out_verbatim.safetensors").unlink()
     stamps = {file: file.stat().st_mtime_ns for file in partial.glob("*.safetensors")}
     (partial / "seconds.json").write_text('{"edited": 5.0, "base": 3.0}')
     kept = stamps.copy()
-    validate.run(judged_recipe, prompt_sets(judged_recipe), tmp_path)
+    for stage in (attack, validate):
+        stage.run(judged_recipe, prompt_sets(judged_recipe), tmp_path)
     again = json.loads((tmp_path / "verdict.json").read_text())
     assert again["seconds"]["base"] == 3.0 and again["seconds"]["edited"] > 5.0
     assert {(tmp_path / "images" / file.name).stat().st_mtime_ns for file in kept} == set(kept.values())
@@ -148,8 +149,7 @@ def test_without_a_judge_agreement_is_not_measured_and_refuses(run_folder: Path,
     for name in ("edited", "subspace.safetensors"):
         source = run_folder / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    shutil.copytree(run_folder / "images", tmp_path / "partial" / "validate")
-    (tmp_path / "partial" / "validate" / "seconds.json").write_text("{}")
+    shutil.copytree(run_folder / "images", tmp_path / "images")
     loose = {name: 1.0 for name in Verdict.model_fields if name != "base_replication"}
     limits = Verdict.model_validate(loose | {"base_replication": 0.0, "drift": 100.0})
     recipe = judged_recipe.model_copy(
@@ -173,14 +173,17 @@ def test_what_is_not_held_out_decides_nothing_before_validate(judged_recipe: Rec
         assert (tmp_path / name).read_bytes() == (run_folder / name).read_bytes()
 
 
-def test_what_cannot_measure_is_found_before_any_image_is_made(run_folder: Path, judged_recipe: Recipe, tmp_path: Path):
-    shutil.copy(run_folder / "subspace.safetensors", tmp_path)
+def test_what_cannot_measure_is_found_before_any_work(judged_recipe: Recipe, tmp_path: Path):
+    sets = prompt_sets(judged_recipe)
+    check_instruments(judged_recipe.validate_, sets)
     for key, message in (("judge", "no judge"), ("sscd", "no such file")):
-        settings = judged_recipe.validate_.model_copy(update={key: tmp_path / "none"})
-        recipe = judged_recipe.model_copy(update={"validate_": settings})
         with pytest.raises(ExciseError, match=message):
-            validate.run(recipe, prompt_sets(recipe), tmp_path)
-    assert not (tmp_path / "partial").exists()
+            check_instruments(judged_recipe.validate_.model_copy(update={key: tmp_path / "none"}), sets)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not a picture")
+    faulty = dataclasses.replace(sets, held_out=(Prompt("a broken picture", broken),))
+    with pytest.raises(ExciseError, match=r"broken\.png"):
+        check_instruments(judged_recipe.validate_, faulty)
 
 
 def _sets(located: list[Prompt], held_out: list[Prompt]) -> PromptSets:

@@ -20,8 +20,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file with sorted keys; NaN is refused, as JSON has none."""
+    """A JSON file, keys in the order given; NaN is refused, as JSON has none."""
     unfinished = path.with_name(f"{path.name}.tmp")
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     unfinished.write_text(text + "\n", encoding="utf-8")
     os.replace(unfinished, path)
