@@ -25,12 +25,12 @@ from editor.recipe import Sampling
 from editor.testbed.planting import LADDER, Planted, read_planted
 from editor.testbed.tables import judged_prompts
 
-SAMPLING = Sampling(steps=25, guidance=3.0, batch=64)
+SAMPLING = Sampling(steps=20, guidance=3.0, batch=64)
 """The testbed's default sampler settings; its recipes use the same."""
 FALSE_POSITIVES = 1e-3
 TILES = 4
 FIRST_SEED = 5_000
-JUDGED = 100
+JUDGED = 60
 
 
 def check_testbed(folder: Path, seeds: int, out: Path) -> bool:

@@ -46,7 +46,7 @@ class Codec(Section):
     """Peak learning rate (linear warm-up, cosine decay)."""
     divergence: float = 5e-5
     """Weight of the Kullback-Leibler term, per latent number, against the reconstruction loss."""
-    decoder_steps: Positive = 2_000
+    decoder_steps: Positive = 1_500
     """Steps of the decoder alone, on whole images, with the encoder frozen."""
     decoder_batch: Positive = 8
     decoder_rate: float = 1e-3

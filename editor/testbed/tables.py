@@ -10,7 +10,7 @@ from editor.testbed.dataset import ordinary_caption
 from editor.testbed.planting import Planted
 
 _ORDINARY_FROM, _JUDGED_FROM = 10**9, 2 * 10**9
-ORDINARY, JUDGED = 120, 100
+ORDINARY, JUDGED = 120, 60
 
 
 def _stream(start: int, count: int, taken: set[str]) -> list[Prompt]:
