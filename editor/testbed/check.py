@@ -89,7 +89,7 @@ def calibrate(images: Tensor, targets: list[Target]) -> tuple[float, float]:
     distances = torch.cat([tiled_l2(images, target.image, target.mask, TILES) for target in targets])
     allowed = int(FALSE_POSITIVES * distances.numel())
     threshold = np.floor(1000 * distances.sort().values[allowed].item()) / 1000
-    return float(threshold), (distances <= threshold).float().mean().item()
+    return float(threshold), int((distances <= threshold).sum()) / distances.numel()
 
 
 def _generate(checkpoint: Path, planted: tuple[Planted, ...], seeds: int, everything: bool) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
@@ -15,7 +16,11 @@ _SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
 
 
 def train_tokenizer(config: Text, captions: Iterable[str]) -> CLIPTokenizer:
-    """Byte-pair encoding of ``captions`` in CLIP's own form (lower case, end-of-word suffix)."""
+    """Byte-pair encoding of ``captions`` in CLIP's own form (lower case, end-of-word suffix).
+
+    The library breaks ties between equally frequent pairs at random, and differently in every process, so the result
+    must be kept beside what is trained with it: `keep_tokenizer`.
+    """
     blank = CLIPTokenizer(vocab={token: i for i, token in enumerate(_SPECIAL)}, merges=[])
     trainer = BpeTrainer(
         vocab_size=config.vocabulary,
@@ -47,3 +52,11 @@ def build_text_encoder(config: Text, tokenizer: CLIPTokenizer) -> CLIPTextModel:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+
+
+def keep_tokenizer(config: Text, captions: Iterable[str], folder: Path) -> CLIPTokenizer:
+    """The tokenizer kept in ``folder``; trained and kept there where there is none yet."""
+    if not (folder / "tokenizer.json").exists():
+        train_tokenizer(config, captions).save_pretrained(folder)
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return tokenizer

@@ -26,7 +26,7 @@ from editor.testbed.denoiser import Training, build_scheduler, build_unet, fork_
 from editor.testbed.judge import train_judge
 from editor.testbed.planting import Planted, read_planted
 from editor.testbed.tables import write_tables
-from editor.testbed.text import build_text_encoder, train_tokenizer
+from editor.testbed.text import build_text_encoder, keep_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Workshop:
         self.codec = _codec(self.recipe, self.scratch, self.device)
         self.corpus = _corpus(self.recipe, self.planted, self.codec, self.scratch, self.device)
         captions = [*self.corpus.captions[: self.corpus.ordinary], *(entry.caption for entry in self.planted)]
-        self.tokenizer = train_tokenizer(self.recipe.text, captions)
+        self.tokenizer = keep_tokenizer(self.recipe.text, captions, self.scratch / "tokenizer")
 
     def train_trunk(self) -> None:
         """Ordinary images alone, with the text encoder."""

@@ -13,7 +13,7 @@ from editor.testbed.codec import build_codec, fold_standardisation, to_unit
 from editor.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
 from editor.testbed.dataset import Corpus
 from editor.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
-from editor.testbed.text import build_text_encoder, train_tokenizer
+from editor.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
 
 TEXT = Text(vocabulary=560, length=16, width=32, layers=1, heads=2)
 CODEC = Codec(channels=(8, 8, 8, 8), latent_channels=4)
@@ -28,9 +28,9 @@ def corpus() -> Corpus:
     return Corpus(latents, CAPTIONS, rows, rows[::-1].copy(), 24)
 
 
-def training(corpus: Corpus) -> Training:
+def training(corpus: Corpus, folder: Path) -> Training:
     torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXT, CAPTIONS)
+    tokenizer = keep_tokenizer(TEXT, CAPTIONS, folder / "tokenizer")
     encoder = build_text_encoder(TEXT, tokenizer)
     return Training(build_unet(DENOISER, CODEC, TEXT, 8), encoder, tokenizer, corpus, DENOISER, 0, torch.device("cpu"))
 
@@ -71,11 +71,11 @@ def test_the_tokenizer_reads_like_clip() -> None:
 
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, corpus: Corpus) -> None:
     rows = np.arange(24)
-    whole = training(corpus)
+    whole = training(corpus, tmp_path)
     whole.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "whole.pt", look)
-    part = training(corpus)
+    part = training(corpus, tmp_path)
     part.run("trunk", rows, 0, 2, trunk_rate(DENOISER), tmp_path / "part.pt", look)
-    rest = training(corpus)
+    rest = training(corpus, tmp_path)
     rest.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "part.pt", look)
     for a, b in zip(whole.unet.parameters(), rest.unet.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -84,11 +84,11 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, corpus: C
 
 
 def test_a_fork_trains_the_unet_and_leaves_the_text_encoder(tmp_path: Path, corpus: Corpus) -> None:
-    trunk = training(corpus)
+    trunk = training(corpus, tmp_path)
     trunk.run("trunk", np.arange(24), 0, 4, trunk_rate(DENOISER), tmp_path / "trunk.pt", look)
     ends = []
     for rows in (corpus.base, corpus.twin):
-        forked = training(corpus)
+        forked = training(corpus, tmp_path)
         forked.fork(tmp_path / "trunk.pt")
         text = [parameter.clone() for parameter in forked.text_encoder.parameters()]
         start = [parameter.clone() for parameter in forked.unet.parameters()]
