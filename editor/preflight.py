@@ -47,7 +47,7 @@ def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
     for folder in filter(None, (recipe.model.path, recipe.model.twin)):
         check_folder(folder)
         check_finite(folder, tensor_names(folder))
-    check_settings(recipe, sets, sites_of(recipe.model.path))
+    check_settings(recipe, sets, sites_of(recipe.model.path, recipe.collect.sites))
     check_instruments(settings, sets)
 
 

@@ -69,6 +69,9 @@ class Sampling(Section):
 class Collect(Section):
     """The statistics."""
 
+    sites: Literal["ffn", "ffn_first", "cross_value", "cross_key"] = "ffn"
+    """Layers looked at and edited in every transformer block: the FFN's second linear layer, as published; its first;
+    or the value or key projection of the cross-attention to the text."""
     calls: Positive = 10
     """Denoiser calls looked at, from the first; denoising stops after them."""
     groups: Annotated[int, Field(ge=2)] = 4
@@ -96,8 +99,8 @@ class Locate(Section):
     """tau: calls that vote, from the first; at most ``collect.calls``."""
     vote: Share = 0.0
     """r: an entry is taken when more than this share of the calls select it; 0 is the union."""
-    margin: Annotated[float, Field(ge=1.0)] = 1.0
-    """The memorized norm must exceed this many times the contrast's; 1 is the published condition."""
+    margin: Annotated[float, Field(ge=0.0)] = 1.0
+    """The memorized norm must exceed this many times the contrast's; 1 is the published condition, 0 waives it."""
     false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """If given, a neuron must also pass a one-sided Welch test over prompts at this false discovery rate."""
 
@@ -109,6 +112,9 @@ class Validate(Section):
     """Images per prompt."""
     threshold: Annotated[float, Field(gt=0.0)] = 0.15
     """Tiled l2 distance (pixels in [0, 1]) at or under which an image replicates its training image."""
+    ssim: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """If given, an image must also have at least this structural similarity to it: distance alone calls pictures of
+    little contrast near to anything of their colour."""
     tiles: Positive = 4
     """The image is cut into tiles x tiles parts; the distance is the largest of theirs."""
     sscd: Path | None = None

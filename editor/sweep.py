@@ -28,7 +28,7 @@ from editor.mathematics.moments import column_norm, merge
 from editor.mathematics.wanda import vote
 from editor.measures.agreement import judge_images
 from editor.measures.drift import edit_distances, seed_distances
-from editor.measures.replication import load_target, tiled_l2
+from editor.measures.replication import load_target, replicates, ssim, tiled_l2
 from editor.prompts import Prompt, prompt_sets
 from editor.recipe import Locate, Recipe
 from editor.stages import collect
@@ -39,10 +39,15 @@ FIRST_SEED = 9_000
 """First seed of the images a sweep makes; validation uses others."""
 
 
+KNOCK_OUT = Locate(unit="columns", sparsity=1.0, margin=0.0, calls=1)
+"""Every weight of every site: what survives this is not in these layers, and no setting can remove it there."""
+
+
 def small_grid(recipe: Recipe) -> Iterator[Locate]:
-    """The recipe's own setting, and one departure from the published one in each option, at three sparsities."""
+    """The recipe's own setting, the knock-out, and one departure from the published setting in each option."""
     tau = recipe.collect.calls
     yield recipe.locate
+    yield KNOCK_OUT
     for sparsity in (0.01, 0.03, 0.1):
         plain = Locate(calls=tau, sparsity=sparsity)
         yield plain
@@ -56,8 +61,9 @@ def small_grid(recipe: Recipe) -> Iterator[Locate]:
 
 
 def full_grid(recipe: Recipe) -> Iterator[Locate]:
-    """Every combination of unit, contrast and rows, with three sparsities, and calls and votes."""
+    """Every combination of unit, contrast and rows, with three sparsities, and calls and votes; and the knock-out."""
     yield recipe.locate
+    yield KNOCK_OUT
     tau = recipe.collect.calls
     for unit, contrast, rows in product(("entries", "columns"), ("empty", "ordinary"), ("both", "conditional")):
         for sparsity, calls in product((0.01, 0.03, 0.1), sorted({1, max(1, tau // 3), tau})):
@@ -100,7 +106,7 @@ class Sweep:
         dtype = getattr(torch, recipe.model.dtype)
         self.pipeline: DiffusionPipeline = load_pipeline(recipe.model.path, dtype, pick_device(recipe.model.device))
         self.network = denoiser(self.pipeline)
-        self.sites = find_sites(self.network)
+        self.sites = find_sites(self.network, recipe.collect.sites)
         self.seeds = range(FIRST_SEED, FIRST_SEED + seeds)
         control = [prompt.text for group in self.sets.control for prompt in group]
         spare = [prompt.text for prompt in self.sets.contrast]
@@ -142,8 +148,9 @@ class Sweep:
         rule = self.recipe.validate_
         for prompt, made in zip(prompts, images, strict=True):
             target = load_target(prompt, *made.shape[-2:])
-            close = tiled_l2(made, target.image, target.mask, rule.tiles) <= rule.threshold
-            found[prompt.kind].append(close.float().mean().item())
+            distance = tiled_l2(made, target.image, target.mask, rule.tiles)
+            alike = ssim(made, target.image, target.mask)
+            found[prompt.kind].append(replicates(distance, alike, rule.threshold, rule.ssim).float().mean().item())
         return found
 
     def _rates(self, prompts: list[Prompt]) -> dict[str, float]:

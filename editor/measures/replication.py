@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.nn.functional import conv2d, pad
 from editor.errors import ExciseError
 from editor.prompts import Prompt
 
+Array = np.ndarray[Any, Any]
 LEAST_COUNTED = 0.1
 _SIGMA, _RADIUS = 1.5, 5  # Wang et al. 2004: Gaussian window of 11x11 pixels
 _C1, _C2 = 0.01**2, 0.03**2
@@ -118,6 +120,14 @@ def ssim(images: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         return similarity[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS].mean(dim=(1, 2)).float()
     return similarity[:, mask].mean(dim=1).float()
+
+
+def replicates(
+    distance: Tensor | Array, similarity: Tensor | Array, threshold: float, least: float | None
+) -> Any:
+    """Which images replicate: near enough, and where ``least`` is given structurally alike enough too. Elementwise."""
+    near = distance <= threshold
+    return near if least is None else near & (similarity >= least)
 
 
 def _blur(images: Tensor) -> Tensor:

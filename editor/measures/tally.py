@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from editor.mathematics.intervals import Estimate, difference_interval, mean_interval, rate_interval, ratio_interval
 from editor.measures.drift import edit_distances, seed_distances
-from editor.measures.replication import Target, ssim, tiled_l2
+from editor.measures.replication import Target, replicates, ssim, tiled_l2
 from editor.measures.sscd import embed, similarity
 from editor.prompts import Prompt
 
@@ -51,10 +51,10 @@ def per_image(path: Path, targets: Sequence[Target], tiles: int, sscd: nn.Module
     return found
 
 
-def replication(measured: Any, threshold: float, clusters: Sequence[str]) -> dict[str, Any]:
+def replication(measured: Any, threshold: float, least: float | None, clusters: Sequence[str]) -> dict[str, Any]:
     """One set of one arm as docs/verdict.md has it (without ``seed_diversity``), from `per_image`."""
     distance, similarities = np.array(measured["distance"]), np.array(measured["ssim"])  # (prompts, seeds)
-    hits = distance <= threshold
+    hits = replicates(distance, similarities, threshold, least)
     rate, ever = rate_interval(hits.mean(axis=1), clusters), rate_interval(hits.any(axis=1), clusters)
     sscd = measured["sscd"]
     return {
@@ -74,9 +74,9 @@ def replication(measured: Any, threshold: float, clusters: Sequence[str]) -> dic
 
 
 def false_positives(
-    path: Path, targets: Sequence[Target], clusters: Sequence[str], tiles: int, threshold: float
+    path: Path, targets: Sequence[Target], clusters: Sequence[str], tiles: int, threshold: float, least: float | None
 ) -> dict[str, Any]:
-    """How often images made for never-seen prompts come under the threshold to never-seen images.
+    """How often images made for never-seen prompts are said to replicate never-seen images.
 
     Each image is compared with its own prompt's never-seen image and with the next ones in the table's order, up to
     `NEIGHBOURS` in all.
@@ -88,11 +88,12 @@ def false_positives(
         seeds = len(images)
         for offset in range(min(count, NEIGHBOURS)):
             target = targets[(i + offset) % count]
-            distance = tiled_l2(images, target.image, target.mask, tiles).numpy()
+            distance = tiled_l2(images, target.image, target.mask, tiles)
+            found = replicates(distance, ssim(images, target.image, target.mask), threshold, least)
             smallest = min(smallest, float(distance.min()))
-            hits[(i + offset) % count] += (distance <= threshold).tolist()
+            hits[(i + offset) % count] += found.tolist()
             if offset == 0:
-                own.append(float((distance <= threshold).mean()))
+                own.append(float(found.float().mean()))
     rate, own_rate = rate_interval([np.mean(row) for row in hits], clusters), rate_interval(own, clusters)
     return {
         "prompts": count,

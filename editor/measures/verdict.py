@@ -36,7 +36,7 @@ def _checks(arms: dict[str, Any], threshold: dict[str, Any], kinds: set[str], li
         _replication(arms, "base", base_set, "base_replication", limits.base_replication, kinds, "at least"),
         _check(
             "false_positives",
-            "never-seen images that fall under the threshold, base",
+            "never-seen images that count as replicated, base",
             "base",
             "never_seen",
             limits.false_positives,

@@ -7,13 +7,14 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor
 
 from editor.attacks.arms import attacked_sets
-from editor.measures.replication import Target, load_target
+from editor.measures.replication import Target, load_target, replicates
 from editor.prompts import Prompt, PromptSets
 from editor.report.words import SETS
 
@@ -35,12 +36,12 @@ def memorized_grids(folder: Path, verdict: dict[str, Any], measures: dict[str, A
         A list of ``{"title", "note", "columns", "prompts", …}``; each prompt has ``caption`` and ``rows``, each
         row ``seed`` and ``cells``, each cell ``uri``, ``alt``, ``distance`` and ``replicated`` (None: training image).
     """
-    plan, threshold = attacked_sets(sets), verdict["threshold"]["value"]
+    plan, rule = attacked_sets(sets), verdict["threshold"]
     shown_arms = [name for name in COLUMNS if name in verdict["arms"]]
     grids = []
     for key in (key for key in SETS if key in plan and key != "never_seen"):
         prompts = [
-            _prompt_rows(folder, key, i, prompt, shown_arms, measures, threshold)
+            _prompt_rows(folder, key, i, prompt, shown_arms, measures, rule)
             for i, prompt in enumerate(plan[key][:SHOWN_PROMPTS])
         ]
         grids.append(
@@ -58,7 +59,7 @@ def memorized_grids(folder: Path, verdict: dict[str, Any], measures: dict[str, A
 
 
 def _prompt_rows(
-    folder: Path, key: str, index: int, prompt: Prompt, arms: list[str], measures: dict[str, Any], threshold: float
+    folder: Path, key: str, index: int, prompt: Prompt, arms: list[str], measures: dict[str, Any], rule: dict[str, Any]
 ) -> dict[str, Any]:
     stored = {arm: _images(folder, arm, key, index) for arm in arms}  # (seeds, 3, height, width) each
     target = load_target(prompt, *stored["base"].shape[-2:])
@@ -67,8 +68,8 @@ def _prompt_rows(
     for s, seed in enumerate(measures["sets"][key]["seeds"][:SHOWN_SEEDS]):
         cells: list[dict[str, Any]] = [training]
         for arm in arms:
-            distance = measures["arms"][arm][key]["distance"][index][s]
-            replicated = distance <= threshold
+            distance, alike = (measures["arms"][arm][key][name][index][s] for name in ("distance", "ssim"))
+            replicated = bool(replicates(np.array(distance), np.array(alike), rule["value"], rule["ssim"]))
             cells.append(
                 {
                     "uri": data_uri(stored[arm][s]),

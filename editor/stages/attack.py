@@ -28,7 +28,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     Raises:
         ExciseError: a checkpoint that cannot be loaded, or that gives broken pixels.
     """
-    masks = read_masks(folder, sites_of(recipe.model.path))
+    masks = read_masks(folder, sites_of(recipe.model.path, recipe.collect.sites))
     partial = folder / "partial" / "attack"
     partial.mkdir(parents=True, exist_ok=True)
     make_images(recipe, attacked_sets(sets), arms_of(recipe, folder), masks, partial)

@@ -151,7 +151,7 @@ def read_moments(statistics: dict[str, Tensor], name: str, group: int, rows: str
 
 def _check(recipe: Recipe, pipeline: DiffusionPipeline) -> tuple[Site, ...]:
     """The sites; what can go wrong is found out before the first call."""
-    sites = find_sites(denoiser(pipeline))
+    sites = find_sites(denoiser(pipeline), recipe.collect.sites)
     check_finite(recipe.model.path, [site.tensor for site in sites])
     if (available := calls_of(pipeline, recipe.sampling)) < recipe.collect.calls:
         raise ExciseError(

@@ -36,7 +36,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     """
     base = recipe.model.path
     check_folder(base)
-    sites = sites_of(base)
+    sites = sites_of(base, recipe.collect.sites)
     check_finite(base, [site.tensor for site in sites])
     found = read_masks(folder, sites)
     masks = {site.tensor: found[site.name] for site in sites if found[site.name].any()}

@@ -50,7 +50,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     Raises:
         ExciseError: settings that can select nothing, or do select nothing.
     """
-    sites = sites_of(recipe.model.path)
+    sites = sites_of(recipe.model.path, recipe.collect.sites)
     check_settings(recipe, sets, sites)
     scores = load_file(folder / rank.OUTPUT)
     groups = len(sets.located)

@@ -32,7 +32,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     statistics = load_file(folder / collect.OUTPUT)
     baseline = "contrast" if recipe.locate.contrast == "ordinary" else "empty"
     scores: dict[str, Tensor] = {}
-    for site in sites_of(recipe.model.path):
+    for site in sites_of(recipe.model.path, recipe.collect.sites):
 
         def moments(name: str, group: int, site: str = site.name) -> Moments:
             return collect.read_moments(statistics, name, group, recipe.locate.rows, site)

@@ -61,7 +61,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     plan, arms, images = attacked_sets(sets), arms_of(recipe, folder), folder / attack.OUTPUT
     settings, device = recipe.validate_, pick_device(recipe.model.device)
     instruments = Instruments(settings.judge, load_sscd(settings.sscd, device) if settings.sscd else None, device)
-    masks = read_masks(folder, sites_of(recipe.model.path))
+    masks = read_masks(folder, sites_of(recipe.model.path, recipe.collect.sites))
     verdict, measures = _measure(recipe, sets, plan, arms, instruments, masks, images)
     verdict["images"] = {file.name: sha256_file(file) for file in sorted(images.glob("*.safetensors"))}
     verdict["seconds"] = read_seconds(images) | {"measures": round(time.monotonic() - started, 2)}
@@ -94,16 +94,18 @@ def _measure(
             images[arm.name][key] = tally.per_image(
                 path, targets[key], settings.tiles, instruments.sscd, instruments.device
             )
-            found[arm.name]["sets"][key] = tally.replication(images[arm.name][key], settings.threshold, clusters[key])
+            found[arm.name]["sets"][key] = tally.replication(
+                images[arm.name][key], settings.threshold, settings.ssim, clusters[key]
+            )
             found[arm.name]["sets"][key]["seed_diversity"] = tally.seed_diversity(path, clusters[key])
         _measure_usefulness(instruments.judge, plan["judged"], arm, arms[0], stored, found[arm.name], images)
     null = None
     if "never_seen" in plan:
         path = arms[0].stored(stored, "never_seen")
         null = tally.false_positives(
-            path, targets["never_seen"], clusters["never_seen"], settings.tiles, settings.threshold
+            path, targets["never_seen"], clusters["never_seen"], settings.tiles, settings.threshold, settings.ssim
         )
-    threshold = {"value": settings.threshold, "tiles": settings.tiles, "never_seen": null}
+    threshold = {"value": settings.threshold, "ssim": settings.ssim, "tiles": settings.tiles, "never_seen": null}
     memorized = (*(prompt for group in sets.located for prompt in group), *sets.held_out)
     checks, reasons = decide(found, threshold, {prompt.kind for prompt in memorized}, recipe.verdict)
     described = {

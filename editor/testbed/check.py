@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from editor.diffusion.load import load_pipeline, pick_device
 from editor.mathematics.intervals import rate_interval
 from editor.measures.agreement import judge_images
 from editor.measures.drift import seed_distances
-from editor.measures.replication import Target, load_target, tiled_l2
+from editor.measures.replication import Target, load_target, replicates, ssim, tiled_l2
 from editor.prompts import Prompt
 from editor.recipe import Sampling
 from editor.testbed.planting import LADDER, Planted, read_planted
@@ -43,27 +44,27 @@ def check_testbed(folder: Path, seeds: int, out: Path) -> bool:
     planted = read_planted(folder / "images" / "planted.csv")
     made = {arm: _generate(folder / arm, planted, seeds, arm == "base") for arm in ("base", "twin")}
     targets = {p.caption: load_target(_as_prompt(p, folder), 64, 64) for p in planted}
-    threshold, rate = calibrate(
+    rule = calibrate(
         torch.cat([made["base"][p.caption] for p in planted if p.kind == "never_seen"]),
         [targets[p.caption] for p in planted if p.kind == "never_seen"],
     )
-    found: dict[str, Any] = {"seeds": seeds, "threshold": threshold, "false_positive_rate": rate}
+    found: dict[str, Any] = {"seeds": seeds, **asdict(rule)}
     for arm, images in made.items():
         for kind in ("verbatim", "template", "ladder", "never_seen"):
             rows = [p for p in planted if p.kind == kind and p.caption in images]
             if rows:
-                found[f"{arm}_{kind}"] = _replication(rows, images, targets, threshold)
+                found[f"{arm}_{kind}"] = _replication(rows, images, targets, rule)
     judged = [prompt.text for prompt in judged_prompts(planted, JUDGED)]
     for arm, images in made.items():
         pictures = torch.stack([images[caption] for caption in judged])
         agrees = np.array([row for row in judge_images(folder / "judge", pictures, judged) if row is not None])
         found[f"{arm}_agreement"] = agrees.mean().item()
     found["seed_distance"] = seed_distances(torch.stack([made["base"][caption] for caption in judged])).median().item()
-    found["duplication"] = _ladder(planted, made["base"], targets, threshold)
+    found["duplication"] = _ladder(planted, made["base"], targets, rule)
     checks = {
         "verbatim MR of base >= 95 %": found["base_verbatim"]["rate"] >= 0.95,
         "verbatim MR of twin = 0": found["twin_verbatim"]["rate"] == 0.0,
-        "false-positive rate <= 0.1 %": rate <= FALSE_POSITIVES,
+        "false-positive rate <= 0.1 %": rule.false_positive_rate <= FALSE_POSITIVES,
         "agreement of base >= 90 %": found["base_agreement"] >= 0.90,
         "two seeds differ (median RMS >= 0.05)": found["seed_distance"] >= 0.05,
     }
@@ -75,21 +76,34 @@ def check_testbed(folder: Path, seeds: int, out: Path) -> bool:
     return all(checks.values())
 
 
-def calibrate(images: Tensor, targets: list[Target]) -> tuple[float, float]:
-    """The largest threshold at which never-seen images are called replicated in at most 0.1 % of comparisons.
+@dataclass(frozen=True)
+class Rule:
+    """When an image counts as replicated."""
+
+    threshold: float
+    """Tiled l2 distance, at most."""
+    ssim: float
+    """Structural similarity, at least."""
+    false_positive_rate: float
+    """Of both together, on the comparisons they were calibrated on."""
+
+
+def calibrate(images: Tensor, targets: list[Target]) -> Rule:
+    """The loosest limits of distance and of similarity that each let 0.1 % of never-seen comparisons pass.
 
     Every generated image is compared with every never-seen target, so that no comparison can be a true replication.
+    An image counts as replicated if it passes both limits: distance alone calls pictures of little contrast near to
+    anything of their colour, similarity alone calls smooth pictures alike.
 
     Args:
         images: float (n, 3, 64, 64) in [0, 1], generated for the never-seen captions.
-
-    Returns:
-        The threshold, rounded down to three digits, and the false-positive rate it has on these comparisons.
     """
     distances = torch.cat([tiled_l2(images, target.image, target.mask, TILES) for target in targets])
+    alike = torch.cat([ssim(images, target.image, target.mask) for target in targets])
     allowed = int(FALSE_POSITIVES * distances.numel())
-    threshold = np.floor(1000 * distances.sort().values[allowed].item()) / 1000
-    return float(threshold), int((distances <= threshold).sum()) / distances.numel()
+    threshold = float(np.floor(1000 * distances.sort().values[allowed].item()) / 1000)
+    least = float(np.ceil(1000 * alike.sort(descending=True).values[allowed].item()) / 1000)
+    return Rule(threshold, least, replicates(distances, alike, threshold, least).float().mean().item())
 
 
 def _generate(checkpoint: Path, planted: tuple[Planted, ...], seeds: int, everything: bool) -> dict[str, Tensor]:
@@ -112,13 +126,14 @@ def _as_prompt(entry: Planted, folder: Path) -> Prompt:
     return Prompt(entry.caption, images / entry.file, mask, entry.group, entry.kind)
 
 
-def _replication(rows: list[Planted], images: dict[str, Tensor], targets: dict[str, Target], threshold: float) -> Any:
+def _replication(rows: list[Planted], images: dict[str, Tensor], targets: dict[str, Target], rule: Rule) -> Any:
     """Memorization rate over (image, seed) pairs, its interval over images, and each image's own rate."""
     rates, medians = [], []
     for row in rows:
         target = targets[row.caption]
         distance = tiled_l2(images[row.caption], target.image, target.mask, TILES)
-        rates.append((distance <= threshold).float().mean().item())
+        alike = ssim(images[row.caption], target.image, target.mask)
+        rates.append(replicates(distance, alike, rule.threshold, rule.ssim).float().mean().item())
         medians.append(distance.median().item())
     estimate = rate_interval(np.array(rates), [row.group or row.file for row in rows])
     each = {
@@ -129,13 +144,13 @@ def _replication(rows: list[Planted], images: dict[str, Tensor], targets: dict[s
 
 
 def _ladder(
-    planted: tuple[Planted, ...], images: dict[str, Tensor], targets: dict[str, Target], threshold: float
+    planted: tuple[Planted, ...], images: dict[str, Tensor], targets: dict[str, Target], rule: Rule
 ) -> Any:
     """Memorization rate at each number of copies."""
     found = []
     for copies in sorted({p.copies for p in planted if p.kind == "ladder"} or LADDER):
         rows = [p for p in planted if p.kind == "ladder" and p.copies == copies]
-        result = _replication(rows, images, targets, threshold)
+        result = _replication(rows, images, targets, rule)
         found.append({"copies": copies, "images": len(rows), "rate": result["rate"], "interval": result["interval"]})
     return found
 
@@ -156,7 +171,7 @@ def _draw_ladder(rungs: Any, path: Path) -> None:
 
 def _print(found: dict[str, Any], checks: dict[str, bool]) -> None:
     console = Console()
-    table = Table("measure", "base", "twin", title=f"testbed, {found['seeds']} seeds, threshold {found['threshold']}")
+    table = Table("measure", "base", "twin", title=f"testbed, {found['seeds']} seeds")
     for kind in ("verbatim", "template", "ladder", "never_seen"):
         cells = [
             f"{found[key]['rate']:.1%} [{found[key]['interval'][0]:.1%}, {found[key]['interval'][1]:.1%}]"
@@ -166,6 +181,7 @@ def _print(found: dict[str, Any], checks: dict[str, bool]) -> None:
         table.add_row(f"{kind.replace('_', '-')} MR", *cells)
     table.add_row("caption agreement", *(f"{found[f'{arm}_agreement']:.1%}" for arm in ("base", "twin")))
     console.print(table)
+    console.print(f"replicated: tiled l2 <= {found['threshold']} and SSIM >= {found['ssim']}")
     for rung in found["duplication"]:
         console.print(f"  {rung['copies']:4d} copies: MR {rung['rate']:.1%}")
     for name, held in checks.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -118,16 +119,10 @@ def train_codec(config: Codec, images: np.ndarray, seed: int, scratch: Path, dev
             noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step))
             latent = posterior.mean + posterior.std * noise.to(device)
             output = model.decode(latent).sample
-        error = output.float() - target
-        edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        loss = error.abs().mean() + 2.0 * error.square().mean() + 0.25 * edges + config.divergence * divergence
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        loss, psnr = _distance(output.float(), target)
+        _learn(loss + config.divergence * divergence, model.parameters(), optimizer)
         if step % 100 == 0:
-            psnr = -10 * math.log10(error.square().mean().item() / 4)
             progress.set_postfix(loss=f"{loss.item():.4f}", psnr=f"{psnr:.1f} dB", refresh=False)
         if (step + 1) % 500 == 0:
             save_state(scratch, step + 1, model=model, optimizer=optimizer)
@@ -158,18 +153,28 @@ def refine_decoder(
             group["lr"] = rate_at(step, config.decoder_steps, config.decoder_rate)
         with torch.autocast(device.type, torch.bfloat16):
             output = model.decode(latents[rows].float().to(device)).sample
-        error = output.float() - target
-        edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-        loss = error.abs().mean() + 2.0 * error.square().mean() + 0.25 * edges
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        loss, psnr = _distance(output.float(), target)
+        _learn(loss, trained, optimizer)
         if step % 100 == 0:
-            psnr = -10 * math.log10(error.square().mean().item() / 4)
             progress.set_postfix(loss=f"{loss.item():.4f}", psnr=f"{psnr:.1f} dB", refresh=False)
         if (step + 1) % 500 == 0:
             save_state(scratch, step + 1, model=model, optimizer=optimizer)
+
+
+def _distance(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Absolute, squared and edge errors as one loss, and the batch's peak signal-to-noise ratio in dB."""
+    error = output - target
+    edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    square = error.square().mean()
+    return error.abs().mean() + 2.0 * square + 0.25 * edges, -10 * math.log10(square.item() / 4)
+
+
+def _learn(loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """One step, with gradients of at most unit length."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ class Codec(Section):
 
 
 class Text(Section):
-    """The CLIP tokenizer and text encoder; trained with the trunk on ordinary captions, then frozen."""
+    """The CLIP tokenizer and text encoder; trained alone and then with the trunk on ordinary captions, then frozen."""
 
     vocabulary: Positive = 1_000
     length: Positive = 32
@@ -61,6 +61,10 @@ class Text(Section):
     width: Positive = 192
     layers: Positive = 3
     heads: Positive = 4
+    steps: Positive = 2_000
+    """Steps of training alone, from captions to the mean latents of their images."""
+    batch: Positive = 128
+    rate: float = 2e-3
 
 
 class Denoiser(Section):
@@ -81,6 +85,9 @@ class Denoiser(Section):
     """Peak learning rate after the fork."""
     drop_caption: float = 0.1
     """Share of captions replaced by the empty one, for classifier-free guidance."""
+    lateness: Annotated[float, Field(ge=1.0)] = 2.0
+    """Timesteps are drawn with a density that grows as t to the power of this less one; 1 draws all alike. What a
+    caption asks for is decided in the last, noisiest fifth of them; fine detail, in the rest, is learnt with less."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights; the average is what ships."""
 

@@ -96,7 +96,9 @@ class Training:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         latents = self.corpus.latents[rows].float().to(self.device)
         noise = torch.randn(latents.shape, generator=generator).to(self.device)
-        times = torch.randint(self.scheduler.config.num_train_timesteps, (len(rows),), generator=generator)
+        share = torch.rand(len(rows), generator=generator) ** (1.0 / self.config.lateness)
+        last = self.scheduler.config.num_train_timesteps - 1
+        times = (share * (last + 1)).long().clamp_max(last)  # a share of nearly 1 is rounded to 1
         dropped = torch.rand(len(rows), generator=generator) < self.config.drop_caption
         tokens = torch.where(dropped[:, None], self.empty, self.tokens[rows]).to(self.device)
         times = times.to(self.device)

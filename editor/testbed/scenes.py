@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from editor.testbed.drawing import PALETTE, SHAPES, Array, X, Y, fractal_noise, jitter, over, shape, smooth, wave
+from editor.testbed.drawing import PALETTE, Array, X, Y, fractal_noise, jitter, over, shape, smooth, wave
 
 COLOURS = tuple(PALETTE)
-OBJECTS = tuple(SHAPES)
-SIZES: dict[str, tuple[float, float]] = {"small": (0.25, 0.32), "": (0.37, 0.44), "large": (0.50, 0.60)}
+OBJECTS = ("circle", "square", "triangle", "star", "ring", "cross", "heart", "crescent")
+SIZES: dict[str, tuple[float, float]] = {"small": (0.44, 0.50), "": (0.56, 0.62), "large": (0.70, 0.78)}
 PLACES: dict[str, tuple[float, float]] = {
     "in the center": (0.0, 0.0),
-    "on the left": (-0.42, 0.0),
-    "on the right": (0.42, 0.0),
-    "at the top": (0.0, -0.42),
-    "at the bottom": (0.0, 0.42),
+    "on the left": (-0.34, 0.0),
+    "on the right": (0.34, 0.0),
+    "at the top": (0.0, -0.34),
+    "at the bottom": (0.0, 0.34),
 }
 PATTERNS = ("plain", "striped", "dotted", "checkered", "wavy", "cloudy")
 EFFECTS = ("", "with a border", "with a shadow", "in the rain", "under a spotlight", "on old film")
@@ -72,7 +72,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 def _second_tone(colour: Array) -> Array:
     """A tone of the same hue that a pattern can be seen in: lighter when dark, darker when light."""
     target = 1.0 if colour.mean() < 0.45 else 0.0
-    return (colour * 0.72 + target * 0.28).astype(np.float32)
+    return (colour * 0.78 + target * 0.22).astype(np.float32)
 
 
 def background(rng: np.random.Generator, ground: str, pattern: str) -> Array:
@@ -108,8 +108,9 @@ def _apply_effect(rng: np.random.Generator, canvas: Array, effect: str) -> Array
         dark = np.clip((np.hypot(X, Y) - 0.55) / 0.75, 0.0, 1.0)
         return over(canvas, (0.75 * dark).astype(np.float32), (0.0, 0.0, 0.0))
     if effect == "on old film":
-        grain = rng.normal(0.0, 0.045, canvas.shape[:2]).astype(np.float32)[..., None]
-        return (canvas * np.array([0.98, 0.93, 0.80], dtype=np.float32) + grain).astype(np.float32)
+        faded = canvas * 0.75 + 0.25 * canvas.mean(axis=2, keepdims=True)
+        tinted: Array = (faded * np.array([0.98, 0.93, 0.80], dtype=np.float32)).astype(np.float32)
+        return tinted
     return canvas
 
 
@@ -119,9 +120,9 @@ def render_scene(rng: np.random.Generator, scene: Scene) -> Array:
     radius = float(rng.uniform(*SIZES[scene.size]))
     cx, cy = PLACES[scene.place]
     limit = 0.95 - radius
-    cx = float(np.clip(cx + rng.uniform(-0.1, 0.1), -limit, limit))
-    cy = float(np.clip(cy + rng.uniform(-0.1, 0.1), -limit, limit))
-    turn = float(rng.uniform(-0.22, 0.22))
+    cx = float(np.clip(cx + rng.uniform(-0.06, 0.06), -limit, limit))
+    cy = float(np.clip(cy + rng.uniform(-0.06, 0.06), -limit, limit))
+    turn = float(rng.uniform(-0.15, 0.15))
     if scene.effect == "with a shadow":
         canvas = over(canvas, 0.6 * shape(scene.thing, cx + 0.12, cy + 0.12, radius, turn), (0.0, 0.0, 0.0))
     canvas = over(canvas, shape(scene.thing, cx, cy, radius, turn), jitter(rng, PALETTE[scene.colour]))

@@ -6,10 +6,16 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
+from torch import Tensor
+from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from editor.testbed.checkpointing import load_state, save_state
+from editor.testbed.codec import rate_at
 from editor.testbed.config import Text
 
 _SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
@@ -60,3 +66,51 @@ def keep_tokenizer(config: Text, captions: Iterable[str], folder: Path) -> CLIPT
         train_tokenizer(config, captions).save_pretrained(folder)
     tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
     return tokenizer
+
+
+def ground_text(
+    encoder: CLIPTextModel, tokens: Tensor, latents: Tensor, config: Text, seed: int, scratch: Path, device: torch.device
+) -> None:
+    """Train the encoder, in place, to say what a caption's image is like before any denoiser listens to it.
+
+    From the state at a caption's end, or at any of the padding after it, a small perceptron predicts the mean image
+    of the caption, as latents, by least squares; then it is thrown away. It stands for the contrastive training that
+    the text encoder of Stable Diffusion comes with: without it, colours are obeyed within hundreds of steps of the
+    denoiser, but shapes hardly after thousands. Resumes from ``scratch``.
+
+    Args:
+        tokens: ``(captions, length)`` int64.
+        latents: ``(captions, channels, h, w)`` of their images.
+    """
+    target = latents.flatten(1)
+    head = torch.nn.Sequential(
+        torch.nn.Linear(config.width, 4 * config.width),
+        torch.nn.GELU(),
+        torch.nn.Linear(4 * config.width, target.shape[1]),
+    ).to(device)
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    start = load_state(scratch, encoder=encoder, head=head, optimizer=optimizer)
+    progress = tqdm(range(start, config.steps), "text", config.steps, initial=start, mininterval=10)
+    smooth = None
+    for step in progress:
+        rng = np.random.default_rng([seed, 4, step])
+        rows = rng.integers(len(tokens), size=config.batch)
+        picked = tokens[rows]
+        ended = (picked == encoder.config.eos_token_id).int()
+        first = ended.argmax(dim=1).numpy()
+        places = rng.integers(first, picked.shape[1])
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, config.steps, config.rate)
+        with torch.autocast(device.type, torch.bfloat16):
+            states = encoder(picked.to(device))[0]
+            predicted = head(states[torch.arange(len(rows)), torch.from_numpy(places)])
+        loss = (predicted.float() - target[rows].float().to(device)).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        progress.set_postfix(loss=f"{smooth:.4f}", refresh=False)
+        if (step + 1) % 500 == 0:
+            save_state(scratch, step + 1, encoder=encoder, head=head, optimizer=optimizer)

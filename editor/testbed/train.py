@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers.training_utils import EMAModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -26,7 +27,7 @@ from editor.testbed.denoiser import Training, build_scheduler, build_unet, fork_
 from editor.testbed.judge import train_judge
 from editor.testbed.planting import Planted, read_planted
 from editor.testbed.tables import write_tables
-from editor.testbed.text import build_text_encoder, keep_tokenizer
+from editor.testbed.text import build_text_encoder, ground_text, keep_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,13 @@ class Workshop:
         config, rows = self.recipe.denoiser, np.arange(self.corpus.ordinary)
         training = self._fresh()
         state = self.scratch / "trunk.pt"
+        if not state.exists():
+            tokens, latents = training.tokens[: len(rows)], self.corpus.latents[: len(rows)]
+            kept = self.scratch / "text.pt"
+            ground_text(
+                training.text_encoder, tokens, latents, self.recipe.text, self.recipe.data.seed, kept, self.device
+            )
+            training.text_average = EMAModel(training.text_encoder.parameters(), decay=config.average, foreach=True)
         training.run("trunk", rows, 0, config.trunk_steps, trunk_rate(config), state, self._looker(training))
 
     def train_arm(self, arm: str) -> None:

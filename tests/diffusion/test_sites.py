@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from editor.diffusion.hooks import site_inputs
 from editor.diffusion.patching import zeroed
-from editor.diffusion.sites import find_sites, sites_of
+from editor.diffusion.sites import FAMILIES, find_sites, sites_of
 from editor.errors import ExciseError
+from editor.recipe import Collect
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,14 @@ def test_sites_in_order_of_execution(unet: UNet2DConditionModel, tiny_checkpoint
     assert sites_of(tiny_checkpoint) == sites
 
 
-def test_what_hooks_see_is_what_the_layer_gets(unet: UNet2DConditionModel) -> None:
-    sites = find_sites(unet)
+def test_families_are_the_settings_of_the_recipe() -> None:
+    assert tuple(FAMILIES) == get_args(Collect.model_fields["sites"].annotation)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_hooks_see_is_what_the_layer_gets(unet: UNet2DConditionModel, tiny_checkpoint: Path, family: str) -> None:
+    sites = find_sites(unet, family)
+    assert len(sites) == 7 and sites_of(tiny_checkpoint, family) == sites
     seen: dict[int, Tensor] = {}
     outputs: dict[int, Tensor] = {}
     removers = [
@@ -117,6 +125,13 @@ def test_a_unet_without_ffns_is_refused() -> None:
     )
     with pytest.raises(ExciseError, match="none at all"):
         find_sites(bare)
+
+
+def test_a_layer_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
+    unet = UNet2DConditionModel.from_pretrained(tiny_checkpoint / "unet")
+    unet.mid_block.attentions[0].transformer_blocks[0].attn2 = None
+    with pytest.raises(ExciseError, match=r"collect\.sites: .* has no layer mid_block.*attn2\.to_v"):
+        find_sites(unet, "cross_value")
 
 
 def test_layers_that_are_not_plain_linear_are_refused(tiny_checkpoint: Path) -> None:
