@@ -28,9 +28,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from editor.diffusion.checkpoint import read_tensor
-from editor.diffusion.denoise import denoise, initial_latents, noise_key
+from editor.diffusion.denoise import denoise, noise_key
 from editor.diffusion.hooks import site_inputs
-from editor.diffusion.load import denoiser, load_pipeline, pick_device
+from editor.diffusion.load import denoiser, load_pipeline, pick_device, pick_dtype
 from editor.diffusion.sites import Site, find_sites
 from editor.mathematics.moments import Moments, column_norm, merge, token_energy
 from editor.mathematics.wanda import exceeds, select_entries, vote
@@ -61,7 +61,8 @@ class Way:
 def load(recipe: Recipe) -> tuple[DiffusionPipeline, tuple[Site, ...]]:
     """The recipe's pipeline and its sites."""
     quiet_libraries()
-    pipeline = load_pipeline(recipe.model.path, getattr(torch, recipe.model.dtype), pick_device(recipe.model.device))
+    device = pick_device(recipe.model.device)
+    pipeline = load_pipeline(recipe.model.path, pick_dtype(recipe.model.dtype, device), device)
     return pipeline, find_sites(denoiser(pipeline))
 
 
@@ -82,9 +83,8 @@ def bare(recipe: Recipe, pipeline: DiffusionPipeline, chunk: Chunk) -> int:
     """Denoise a chunk in the batches that collecting makes of it, and look at nothing; returns the calls made."""
     made, size = 0, recipe.sampling.batch
     for start in range(0, len(chunk.texts), size):
-        latents = initial_latents(pipeline, chunk.keys[start : start + size])
-        texts = chunk.texts[start : start + size]
-        denoise(pipeline, texts, latents, recipe.sampling, recipe.collect.calls, decode=False)
+        texts, keys = chunk.texts[start : start + size], chunk.keys[start : start + size]
+        denoise(pipeline, texts, keys, recipe.sampling, recipe.collect.calls, decode=False)
         made += recipe.collect.calls
     return made
 
@@ -116,7 +116,7 @@ def plain(
     made = call = 0
     target = found["memorized"]
 
-    def receive(site: int, inputs: Tensor) -> None:
+    def receive(site: int, inputs: Tensor, _pass: int) -> None:
         target[site].add(call, token_energy(inputs).sum(dim=0, keepdim=True), len(inputs) * inputs.shape[1])
 
     def after_call(index: int) -> None:
@@ -128,7 +128,7 @@ def plain(
         for text in texts:
             for name, prompt in (("memorized", text), ("empty", "")):
                 target, call = found[name], 0
-                denoise(pipeline, [prompt], initial_latents(pipeline, [key]), recipe.sampling, on_call=after_call)
+                denoise(pipeline, [prompt], [key], recipe.sampling, on_call=after_call)
     return found, made
 
 

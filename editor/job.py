@@ -23,6 +23,7 @@ from editor.preflight import check_inputs, check_space, quiet_libraries, writing
 from editor.prompts import PromptSets, prompt_sets
 from editor.recipe import Recipe, load_recipe
 from editor.record import JobRecord, StageRecord, load_record
+from editor.team import Team, join_team
 
 
 def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], fresh: bool = False) -> Path:
@@ -44,21 +45,34 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
     quiet_libraries()
     check_inputs(recipe, sets)
     folder = out or Path("runs") / recipe.name
+    stages, team = STAGES[: NAMES.index(until) + 1], join_team()
+    if not team.leads:
+        _follow(recipe, sets, folder, stages, team)
+        return folder
+    for note in sets.notes:
+        click.echo(note)
     with _locked(folder), writing_explained(folder, "the run"):
-        check_space(recipe, folder)
+        check_space(recipe, sets, folder)
         record = JobRecord() if fresh else load_record(folder)
         record.version, record.recipe = __version__, str(recipe_path)
-        job = _Job(recipe, sets, folder, record)
-        for stage in STAGES[: NAMES.index(until) + 1]:
+        job = _Job(recipe, sets, folder, record, team)
+        for stage in stages:
             job.advance(stage)
     return folder
+
+
+def _follow(recipe: Recipe, sets: PromptSets, folder: Path, stages: tuple[Stage, ...], team: Team) -> None:
+    """What a process that does not lead does: its part of each shared stage, if the leading one finds it to be done."""
+    for stage in stages:
+        if stage.shared and team.agree(False):
+            importlib.import_module(f"editor.stages.{stage.name}").run(recipe, sets, folder, team)
 
 
 class _Job:
     """A recipe with its prompts, and the folder it runs in."""
 
-    def __init__(self, recipe: Recipe, sets: PromptSets, folder: Path, record: JobRecord) -> None:
-        self._recipe, self._sets, self._folder, self._record = recipe, sets, folder, record
+    def __init__(self, recipe: Recipe, sets: PromptSets, folder: Path, record: JobRecord, team: Team) -> None:
+        self._recipe, self._sets, self._folder, self._record, self._team = recipe, sets, folder, record, team
         self._fingerprints = Fingerprints(recipe, sets)
 
     def advance(self, stage: Stage) -> None:
@@ -69,6 +83,8 @@ class _Job:
         done = self._record.stages.get(stage.name)
         if done and done.fingerprint == fingerprint and done.outputs == self._hash_outputs(stage):
             click.echo(f"{title}: done before, in {done.seconds:.1f} s")
+            if stage.shared:
+                self._team.agree(False)
             return
         click.echo(f"{title} …{_reason(done, fingerprint)}")
         done = self._run(stage, fingerprint)
@@ -86,7 +102,12 @@ class _Job:
             self._drop_readers(set(stage.outputs))
         self._record.save(self._folder)
         started = time.monotonic()
-        importlib.import_module(f"editor.stages.{stage.name}").run(self._recipe, self._sets, self._folder)
+        module = importlib.import_module(f"editor.stages.{stage.name}")
+        if stage.shared:
+            self._team.agree(True)  # only now: before, what is there from an earlier run may not be theirs to see
+            module.run(self._recipe, self._sets, self._folder, self._team)
+        else:
+            module.run(self._recipe, self._sets, self._folder)
         outputs = self._hash_outputs(stage)
         if not all(outputs.values()):
             raise RuntimeError(f"stage {stage.name} ended without leaving {', '.join(stage.outputs)}")

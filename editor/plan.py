@@ -27,6 +27,8 @@ class Stage:
     """Fields of `PromptSets` that it reads."""
     images: bool = False
     """Whether it reads the prompts' images, masks and kinds beside their texts."""
+    shared: bool = False
+    """Whether the processes of a job share its work; any other stage is the leading process's alone."""
 
 
 WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items())
@@ -37,9 +39,10 @@ _WORK = (
     Stage(
         "collect",
         ("statistics.safetensors", "collect.json"),
-        settings=("model.dtype", "model.device", "sampling", "collect"),
+        settings=("model.dtype", "model.device", "model.offload", "sampling", "collect"),
         files=("model.path",),
         sets=("located", "control", "contrast"),
+        shared=True,
     ),
     Stage(
         "rank",
@@ -72,6 +75,7 @@ _WORK = (
         files=("model.path", "model.twin"),
         sets=("located", "held_out", "judged", "never_seen"),
         images=True,  # what has no image is not attacked
+        shared=True,
     ),
     Stage(
         "validate",

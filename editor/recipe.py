@@ -27,18 +27,23 @@ class Model(Section):
     """Folder of the checkpoint in diffusers layout, safetensors only."""
     twin: Path | None = None
     """Folder of the counterfactual: same training, never shown the memorized images. Only validation reads it."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the model's forward pass; statistics are float32 or better in every case."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the model's forward pass; statistics are float32 or better in every case. ``auto`` is float32 on a
+    CPU, and on a GPU bfloat16, or float16 where it has none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; ``auto`` takes a GPU where there is one."""
+    offload: bool = False
+    """Keep on the GPU only the component at work: slower, and for models that do not fit. A CPU takes no notice."""
 
 
 class Prompts(Section):
-    """The prompt sets: CSV tables with a header and a ``prompt`` column.
+    """The prompt sets: tables in txt (a prompt a line), csv, tsv, jsonl or parquet.
 
-    Optional columns: ``image`` and ``mask`` (paths beside the table: the training image, and a picture that is
-    white on the part of it that counts), ``group`` (rows of one group stay on one side of every split; a template),
-    ``kind`` (``verbatim`` or ``template``).
+    The column of prompts is called ``prompt``, ``caption`` or ``text``, or named below. Optional columns: ``image`` and
+    ``mask`` (paths beside the table: the training image, and a picture that is white on the part of it that counts),
+    ``group`` or ``template`` (rows of one group stay on one side of every split), ``kind`` or ``overfit_type``
+    (``verbatim`` or ``template``, or MV, RV, TV, N), ``url``, ``urls`` and ``template_indices`` (rows that share a
+    value stay on one side of every split). Other columns are left alone, and named at the start of a run.
     """
 
     memorized: Path
@@ -49,6 +54,11 @@ class Prompts(Section):
     """Ordinary prompts that only validation sees, for usefulness; disjoint from ``ordinary``."""
     never_seen: Path | None = None
     """Prompts and images of the same kind as the memorized ones, in no training set: the control of replication."""
+    column: str | None = None
+    """Name of the column of prompts in every table, where it is not recognised."""
+    near: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.5
+    """Where the memorized table has no group column, prompts that share at least this much of their words (Jaccard
+    index of the sets of words), and chains of them, are taken for one template."""
     held_out: Share = 0.5
     """Share of the memorized prompts that locating never sees."""
     seed: int = 0
@@ -61,7 +71,9 @@ class Sampling(Section):
     steps: Positive = 50
     """Inference steps of the checkpoint's own scheduler."""
     guidance: float = 7.5
-    """Scale of classifier-free guidance."""
+    """Scale of guidance; of a distilled model, the scale that it takes as an input."""
+    size: Positive | None = None
+    """Height and width of the images in pixels; the checkpoint's own default if left out."""
     batch: Positive = 16
     """Images denoised together; changes no result beyond rounding."""
 

@@ -13,14 +13,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from editor.attacks.replay import replay
-from editor.diffusion.load import denoiser, load_pipeline, pick_device
+from editor.diffusion.load import denoiser, load_pipeline, pick_device, pick_dtype
 from editor.diffusion.patching import zeroed
 from editor.diffusion.sites import Site, find_sites
 from editor.errors import ExciseError
@@ -48,7 +47,7 @@ def small_grid(recipe: Recipe) -> Iterator[Locate]:
     tau = recipe.collect.calls
     yield recipe.locate
     yield KNOCK_OUT
-    for sparsity in (0.01, 0.03, 0.1):
+    for sparsity in (0.01, 0.03, 0.1, 0.3):
         plain = Locate(calls=tau, sparsity=sparsity)
         yield plain
         yield plain.model_copy(update={"contrast": "ordinary"})
@@ -84,7 +83,7 @@ def masks_for(
     baseline = "contrast" if settings.contrast == "ordinary" else "empty"
     found = {}
     for site in sites:
-        weight = network.get_parameter(site.tensor).detach().cpu()
+        weight = site.matrix(network.get_parameter(site.tensor)).detach().cpu()
         pooled = [collect.read_moments(statistics, "memorized", g, settings.rows, site.name) for g in groups]
         contrast = collect.read_moments(statistics, baseline, 0, settings.rows, site.name)
         scores = {f"pooled/{site.name}/{key}": value for key, value in scores_of(merge(pooled), contrast).items()}
@@ -103,8 +102,9 @@ class Sweep:
         if not (folder / collect.OUTPUT).is_file():
             raise ExciseError(f"{folder / collect.OUTPUT}: not there; first run `excise run RECIPE --until collect`")
         self.statistics = load_file(folder / collect.OUTPUT)
-        dtype = getattr(torch, recipe.model.dtype)
-        self.pipeline: DiffusionPipeline = load_pipeline(recipe.model.path, dtype, pick_device(recipe.model.device))
+        device = pick_device(recipe.model.device)
+        dtype = pick_dtype(recipe.model.dtype, device)
+        self.pipeline: DiffusionPipeline = load_pipeline(recipe.model.path, dtype, device)
         self.network = denoiser(self.pipeline)
         self.sites = find_sites(self.network, recipe.collect.sites)
         self.seeds = range(FIRST_SEED, FIRST_SEED + seeds)
@@ -132,7 +132,7 @@ class Sweep:
             others = [group for group in groups if group != left_out]
             masks = masks_for(settings, self.statistics, others, self.sites, self.network)
             zeroed_entries.append(sum(int(mask.sum()) for mask in masks.values()))
-            with zeroed(self.network, masks):
+            with zeroed(self.network, self.sites, masks):
                 for kind, found in self._hits(list(self.sets.located[left_out])).items():
                     hits.setdefault(kind, []).extend(found)
                 part = slice(left_out, None, len(groups))  # each fold judges its share of the ordinary prompts

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from diffusers import DiffusionPipeline
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from editor.attacks.replay import replay
-from editor.diffusion.load import denoiser, load_pipeline, pick_device
+from editor.attacks.replay import replay_pairs
+from editor.diffusion.load import denoiser, load_pipeline, pick_device, pick_dtype
 from editor.diffusion.patching import zeroed
+from editor.diffusion.sites import find_sites
 from editor.errors import ExciseError
-from editor.files import write_json
+from editor.files import write_json, write_tensors
 from editor.measures.control import random_edit
 from editor.prompts import Prompt, PromptSets
 from editor.recipe import Recipe
@@ -92,51 +95,83 @@ def keys_of(arm: Arm, plan: Mapping[str, Any]) -> list[str]:
     return [key for key in plan if key != "never_seen" or arm.name in ("base", "edited")]
 
 
+@dataclass(frozen=True)
+class Block:
+    """Images that are one partial result: a batch of (prompt, seed) pairs of one arm and set."""
+
+    arm: Arm
+    key: str
+    number: int
+    pairs: tuple[tuple[str, int], ...]
+
+    def stored(self, folder: Path) -> Path:
+        """Where its images are."""
+        return folder / f"{self.arm.name}.{self.key}.{self.number:05d}.safetensors"
+
+
+def blocks_of(recipe: Recipe, plan: Mapping[str, tuple[Prompt, ...]], arms: tuple[Arm, ...]) -> list[Block]:
+    """All images of the attack, in batches; they depend on the recipe alone, and so do the bits of what is made."""
+    blocks = []
+    for arm in arms:
+        for key in keys_of(arm, plan):
+            pairs = [(prompt.text, seed) for prompt in plan[key] for seed in seeds_of(recipe, key)]
+            parts = [
+                pairs[start : start + recipe.sampling.batch] for start in range(0, len(pairs), recipe.sampling.batch)
+            ]
+            blocks += [Block(arm, key, number, tuple(part)) for number, part in enumerate(parts)]
+    return blocks
+
+
 def make_images(
-    recipe: Recipe,
-    plan: Mapping[str, tuple[Prompt, ...]],
-    arms: tuple[Arm, ...],
-    masks: Mapping[str, Tensor],
-    partial: Path,
+    recipe: Recipe, blocks: Sequence[Block], masks: Mapping[str, Tensor], partial: Path, progress: tqdm[None]
 ) -> None:
-    """Fill ``partial`` with the images that are not there yet, a file per arm and set; each checkpoint is loaded once.
+    """Make the blocks that are not in ``partial`` yet; each checkpoint is loaded once.
 
     Raises:
         ExciseError: a checkpoint that cannot be loaded, or that gives broken pixels.
     """
-    sizes = {key: len(prompts) * len(seeds_of(recipe, key)) for key, prompts in plan.items()}
-    work = [(arm, key) for arm in arms for key in keys_of(arm, plan)]
-    left = [(arm, key) for arm, key in work if not arm.stored(partial, key).exists()]
-    done = sum(sizes[key] for arm, key in work) - sum(sizes[key] for _, key in left)
-    with tqdm(total=sum(sizes[key] for _, key in work), initial=done, desc="images", unit="image") as progress:
-        for checkpoint in dict.fromkeys(arm.checkpoint for arm, _ in left):
-            started = time.monotonic()
-            dtype = getattr(torch, recipe.model.dtype)
-            pipeline = load_pipeline(checkpoint, dtype, pick_device(recipe.model.device))
-            for arm, key in left:
-                if arm.checkpoint != checkpoint:
-                    continue
-                texts = [prompt.text for prompt in plan[key]]
-                progress.set_postfix_str(f"{arm.label}, {key.replace('_', ' ')}")
-                edit = nullcontext() if arm.draw is None else zeroed(denoiser(pipeline), random_edit(masks, arm.draw))
-                with edit:
-                    images = replay(pipeline, texts, seeds_of(recipe, key), recipe.sampling, progress)
-                _store(arm.stored(partial, key), images)
-                seconds = read_seconds(partial)
-                seconds[arm.name] = round(seconds.get(arm.name, 0.0) + time.monotonic() - started, 2)
-                write_json(partial / SECONDS, seconds)
-                started = time.monotonic()
-            del pipeline
-            gc.collect()
+    left = [block for block in blocks if not block.stored(partial).exists()]
+    for checkpoint in dict.fromkeys(block.arm.checkpoint for block in left):
+        device = pick_device(recipe.model.device)
+        pipeline = load_pipeline(checkpoint, pick_dtype(recipe.model.dtype, device), device, recipe.model.offload)
+        for arm in dict.fromkeys(block.arm for block in left if block.arm.checkpoint == checkpoint):
+            with _control(recipe, pipeline, masks, arm.draw):
+                for block in (block for block in left if block.arm == arm):
+                    progress.set_postfix_str(f"{arm.label}, {block.key.replace('_', ' ')}")
+                    started = time.monotonic()
+                    images = replay_pairs(pipeline, block.pairs, recipe.sampling)
+                    seconds = torch.tensor(time.monotonic() - started, dtype=torch.float64)
+                    write_tensors(block.stored(partial), {"images": images, "seconds": seconds})
+                    progress.update(len(images))
+        del pipeline
+        gc.collect()
 
 
-def _store(path: Path, images: Tensor) -> None:
-    unfinished = path.with_suffix(".tmp")
-    save_file({"images": images}, unfinished)
-    os.replace(unfinished, path)
+def join_images(blocks: Sequence[Block], partial: Path, folder: Path) -> None:
+    """Join finished blocks, in ``folder``: a file for each arm and set, ``(prompts, seeds, 3, height, width)``."""
+    folder.mkdir()
+    seconds: dict[str, float] = defaultdict(float)
+    for (arm, key), found in groupby(blocks, key=lambda block: (block.arm, block.key)):
+        parts = list(found)
+        stored = [load_file(block.stored(partial)) for block in parts]
+        seeds = len({seed for block in parts for _, seed in block.pairs})
+        images = torch.cat([part["images"] for part in stored])
+        write_tensors(arm.stored(folder, key), {"images": images.unflatten(0, (-1, seeds))})
+        seconds[arm.name] += sum(float(part["seconds"]) for part in stored)
+    write_json(folder / SECONDS, {name: round(value, 2) for name, value in seconds.items()})
 
 
-def read_seconds(partial: Path) -> dict[str, float]:
-    """Seconds that each arm's images took, over restarts."""
-    path = partial / SECONDS
+def _control(
+    recipe: Recipe, pipeline: DiffusionPipeline, masks: Mapping[str, Tensor], draw: int | None
+) -> AbstractContextManager[None]:
+    """The random edit of number ``draw``, in memory; without a number the model as it is."""
+    if draw is None:
+        return nullcontext()
+    network = denoiser(pipeline)
+    return zeroed(network, find_sites(network, recipe.collect.sites), random_edit(masks, draw))
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """Seconds that each arm's images took, over restarts and processes, loading left out."""
+    path = folder / SECONDS
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

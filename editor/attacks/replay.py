@@ -35,15 +35,23 @@ def replay(
     pairs = [(prompt, seed) for prompt in prompts for seed in seeds]
     made = []
     for start in range(0, len(pairs), sampling.batch):
-        batch = pairs[start : start + sampling.batch]
-        images = generate(pipeline, [prompt for prompt, _ in batch], [seed for _, seed in batch], sampling)
-        if not images.isfinite().all():
-            raise ExciseError(
-                f"the model gives NaN or infinite pixels for {batch[0][0]!r}; choose model.dtype = 'float32', "
-                "or a milder edit"
-            )
-        made.append((images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu())
+        made.append(replay_pairs(pipeline, pairs[start : start + sampling.batch], sampling))
         if progress is not None:
-            progress.update(len(batch))
+            progress.update(len(made[-1]))
     images = torch.cat(made)
     return images.view(len(prompts), len(seeds), *images.shape[1:])
+
+
+def replay_pairs(pipeline: DiffusionPipeline, pairs: Sequence[tuple[str, int]], sampling: Sampling) -> Tensor:
+    """Images of (prompt, seed) pairs: uint8 (pairs, 3, height, width) on the CPU.
+
+    Raises:
+        ExciseError: the model gives NaN or infinite pixels.
+    """
+    images = generate(pipeline, [prompt for prompt, _ in pairs], [seed for _, seed in pairs], sampling)
+    if not images.isfinite().all():
+        raise ExciseError(
+            f"the model gives NaN or infinite pixels for {pairs[0][0]!r}; choose model.dtype = 'float32', "
+            "or a milder edit"
+        )
+    return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu()

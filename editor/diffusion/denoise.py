@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from editor.diffusion.load import denoiser
+from editor.errors import ExciseError
 from editor.recipe import Sampling
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def noise_key(text: str, seed: int) -> int:
@@ -20,70 +26,89 @@ def noise_key(text: str, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def initial_latents(pipeline: DiffusionPipeline, keys: Sequence[int]) -> Tensor:
-    """Unit Gaussian noise ``(len(keys), channels, side, side)``, float32, on the CPU: one generator per image."""
-    network: Any = denoiser(pipeline)
-    config = network.config
-    height, width = (config.sample_size,) * 2 if isinstance(config.sample_size, int) else config.sample_size
-    shape = (config.in_channels, height, width)
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(key)) for key in keys])
-
-
 def calls_of(pipeline: DiffusionPipeline, sampling: Sampling) -> int:
     """Denoiser calls of a full generation: its timesteps, of which some schedulers have more than steps."""
-    pipeline.scheduler.set_timesteps(sampling.steps)
+    # Schedulers that shift their timesteps by image size ask for the shift; their number does not depend on it.
+    shift = {"mu": 1.0} if pipeline.scheduler.config.get("use_dynamic_shifting") else {}
+    pipeline.scheduler.set_timesteps(sampling.steps, **shift)
     return len(pipeline.scheduler.timesteps)
 
 
-def _step_generators(latents: Tensor) -> list[torch.Generator]:
-    """One generator per image for a scheduler that adds noise as it goes, keyed by the image's own latent."""
-    digests = [hashlib.sha256(latent.numpy().tobytes()).digest() for latent in latents.to("cpu", torch.float32)]
-    return [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1) for digest in digests]
+class _Enough(Exception):
+    """Raised inside the pipeline's loop, by its own callback, to leave it."""
+
+    def __init__(self, latents: Tensor) -> None:
+        self.latents = latents
 
 
 @torch.no_grad()
 def denoise(
     pipeline: DiffusionPipeline,
     prompts: Sequence[str],
-    latents: Tensor,
+    keys: Sequence[int],
     sampling: Sampling,
     calls: int | None = None,
     on_call: Callable[[int], None] | None = None,
     decode: bool = True,
 ) -> Tensor:
-    """Denoise one batch.
+    """Denoise one batch with the pipeline's own loop.
 
     Args:
         pipeline: as `load_pipeline` gives it.
         prompts: one text per image.
-        latents: ``(n, channels, side, side)`` unit noise, as `initial_latents` gives it.
-        sampling: steps and guidance; ``batch`` is not looked at.
-        calls: stop after so many denoiser calls, by diffusers' own interrupt; None goes to the end.
-        on_call: called with the index of each denoiser call when that call is over.
+        keys: seed of all noise of each image: one CPU generator per image, so that neither the batch nor the device
+            changes it.
+        sampling: steps, guidance and size; ``batch`` is not looked at.
+        calls: stop after so many steps of the loop; None goes to the end.
+        on_call: called with the index of each step when that step is over.
         decode: decode to images; without it the autoencoder is not run.
 
     Returns:
-        float32 on the CPU: images ``(n, 3, height, width)`` in [0, 1], or latents shaped as ``latents``.
+        float32 on the CPU: images ``(n, 3, height, width)`` in [0, 1], or latents in the pipeline's own layout.
     """
+    run: Any = pipeline
 
-    def after_call(running: Any, call: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+    def after_call(call: int, latents: Tensor) -> None:
         if on_call is not None:
             on_call(call)
         if calls is not None and call + 1 >= calls:
-            running._interrupt = True
+            raise _Enough(latents)
+
+    def at_step_end(_running: Any, call: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        after_call(call, tensors["latents"])
         return {}
 
-    network: Any = denoiser(pipeline)
-    output = pipeline(
-        list(prompts),
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance,
-        latents=latents.to(pipeline.device, network.dtype),
-        generator=_step_generators(latents),
-        output_type="pt" if decode else "latent",
-        callback_on_step_end=after_call,
-    ).images
+    known = inspect.signature(run.__call__).parameters
+    options: dict[str, Any] = {"callback_on_step_end": at_step_end}
+    if "callback_on_step_end" not in known:  # PixArt has the older kind
+        options = {"callback": lambda call, _timestep, latents: after_call(call, latents), "callback_steps": 1}
+    options |= {name: False for name in ("use_resolution_binning", "clean_caption") if name in known}
+    if sampling.size is not None:
+        options |= {"height": sampling.size, "width": sampling.size}
+    try:
+        output = run(
+            list(prompts),
+            num_inference_steps=sampling.steps,
+            generator=[torch.Generator().manual_seed(key) for key in keys],
+            output_type="pt" if decode else "latent",
+            **_guidance(known, len(prompts), sampling.guidance),
+            **options,
+        ).images
+    except _Enough as enough:
+        output = enough.latents
+        run.maybe_free_model_hooks()  # what the pipeline itself would have done at its end
     return torch.as_tensor(output).to("cpu", torch.float32)
+
+
+def _guidance(known: Mapping[str, inspect.Parameter], count: int, scale: float) -> dict[str, Any]:
+    """Arguments for a guidance scale: where true guidance is the rule, its own; else ``guidance_scale``.
+
+    Flux takes ``guidance_scale`` as an input of the model (distilled guidance) and ``true_cfg_scale`` beside it;
+    QwenImage has a model that is not distilled, and ``guidance_scale`` does nothing.
+    """
+    if "true_cfg_scale" in known and known["true_cfg_scale"].default > 1.0:
+        return {"true_cfg_scale": scale, "negative_prompt": [" "] * count}
+    return {"guidance_scale": scale}
 
 
 def generate(pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
@@ -93,9 +118,38 @@ def generate(pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequenc
     beyond rounding.
     """
     pairs = list(zip(prompts, seeds, strict=True))
-    images = []
-    for start in range(0, len(pairs), sampling.batch):
-        part = pairs[start : start + sampling.batch]
-        latents = initial_latents(pipeline, [noise_key(text, seed) for text, seed in part])
-        images.append(denoise(pipeline, [text for text, _ in part], latents, sampling))
-    return torch.cat(images)
+
+    def make(start: int, stop: int) -> Tensor:
+        part = pairs[start:stop]
+        keys = [noise_key(text, seed) for text, seed in part]
+        return denoise(pipeline, [text for text, _ in part], keys, sampling)
+
+    return torch.cat(list(in_batches(make, len(pairs), sampling.batch)))
+
+
+def in_batches(work: Callable[[int, int], T], count: int, size: int) -> Iterator[T]:
+    """``work(start, stop)`` for consecutive parts of ``count`` items, at most ``size`` at a time.
+
+    Where the device runs out of memory the part is halved, tried again, and the smaller size is kept; ``work`` must
+    leave nothing behind when it fails.
+
+    Raises:
+        ExciseError: not even one item fits.
+    """
+    start = 0
+    while start < count:
+        stop = min(count, start + size)
+        try:
+            found = work(start, stop)
+        except torch.OutOfMemoryError as error:
+            if stop - start == 1:
+                raise ExciseError(
+                    "sampling.batch: the device has not enough memory even for one image at a time; use a smaller "
+                    "model.dtype, model.offload = true, or a larger device"
+                ) from error
+            size = (stop - start) // 2
+            log.warning("out of memory with %d images at a time; going on with %d", stop - start, size)
+            torch.cuda.empty_cache()
+            continue
+        yield found
+        start = stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,29 @@ def variant_of(folder: Path) -> str | None:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` takes a GPU where there is one.
+    """``auto`` takes a GPU where there is one; of several processes on a machine, each takes its own.
 
     Raises:
         ExciseError: ``cuda`` is asked for and not there.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ExciseError("model.device: no CUDA device is available; use 'cpu' or 'auto'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def load_pipeline(path: Path, dtype: torch.dtype, device: torch.device) -> DiffusionPipeline:
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is float32 on a CPU; on a GPU bfloat16, or float16 where the GPU has no bfloat16."""
+    if name != "auto":
+        found: torch.dtype = getattr(torch, name)
+        return found
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def load_pipeline(path: Path, dtype: torch.dtype, device: torch.device, offload: bool = False) -> DiffusionPipeline:
     """The pipeline of a checkpoint folder on ``device``, frozen, without safety checker and progress bar.
 
     Raises:
@@ -134,7 +147,16 @@ def load_pipeline(path: Path, dtype: torch.dtype, device: torch.device) -> Diffu
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
+    if offload and device.type != "cpu":
+        pipeline.enable_model_cpu_offload(device=device)
+        return pipeline
     return pipeline.to(device)
+
+
+def execution_device(pipeline: DiffusionPipeline) -> torch.device:
+    """Where the denoiser computes: under offloading that is not where its weights rest."""
+    device: torch.device = pipeline._execution_device
+    return device
 
 
 def denoiser(pipeline: DiffusionPipeline) -> nn.Module:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import (
+    CogView4Transformer2DModel,
+    FluxTransformer2DModel,
+    HunyuanDiT2DModel,
+    PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention import FeedForward
+from diffusers.models.transformers.sana_transformer import GLUMBConv
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from torch import nn
+from diffusers.models.transformers.transformer_flux import FluxSingleTransformerBlock
+from torch import Tensor, nn
 
 from editor.diffusion.load import denoiser_folder, read_index
 from editor.errors import ExciseError
@@ -19,25 +30,52 @@ from editor.errors import ExciseError
 
 @dataclass(frozen=True)
 class Site:
-    """A linear layer whose input is looked at and whose weight ``(outputs, neurons)`` may be edited."""
+    """A linear layer (or 1x1 convolution) whose input is looked at and whose weight may be edited.
+
+    Neuron i is input column ``first + i`` of the weight; the columns before and after are not the site's.
+    """
 
     name: str
     """Dotted name of the layer in the denoiser."""
     outputs: int
     neurons: int
+    first: int = 0
 
     @property
     def tensor(self) -> str:
         """Name of its weight in the checkpoint's files."""
         return f"{self.name}.weight"
 
+    def matrix(self, weight: Tensor) -> Tensor:
+        """The site's part ``(outputs, neurons)`` of its layer's weight, as a view of it."""
+        return weight.flatten(1)[:, self.first : self.first + self.neurons]
 
-FAMILIES = {"ffn": "ff.net.2", "ffn_first": "ff.net.0.proj", "cross_value": "attn2.to_v", "cross_key": "attn2.to_k"}
-"""The layer of a transformer block that each family of sites names; the first is where the published method edits."""
+    def tokens(self, inputs: Tensor) -> Tensor:
+        """The site's part ``(rows, tokens, neurons)`` of its layer's input: of a convolution, a token is a pixel."""
+        rows = inputs.flatten(2).transpose(1, 2) if inputs.dim() == 4 else inputs
+        return rows[..., self.first : self.first + self.neurons]
 
 
-def _unet_condition(denoiser: Any) -> Iterator[str]:
-    """Transformer blocks of a `UNet2DConditionModel` (Stable Diffusion 1 and 2, SDXL) as the forward pass meets them."""
+FAMILIES = ("ffn", "ffn_first", "cross_value", "cross_key")
+"""Families of sites: the second linear layer of every FFN, where the published method edits; its first; and what turns
+the text into values or keys for the image to attend to."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A run of like blocks of a denoiser, and where the sites are in each."""
+
+    names: Callable[[Any], Iterator[str]]
+    """Dotted names of the blocks, as the forward pass meets them."""
+    layers: Mapping[str, tuple[str, ...]]
+    """Family to its layers in a block, in order; a family that is not named has none here."""
+    first: Callable[[Any], int] = lambda _denoiser: 0
+    """Input column that is neuron 0, in the family ``ffn``."""
+    bare_end: tuple[str, ...] = ()
+    """Layers that the last block lacks."""
+
+
+def _unet_blocks(denoiser: Any) -> Iterator[str]:
     downs = [f"down_blocks.{i}" for i in range(len(denoiser.down_blocks))]
     ups = [f"up_blocks.{i}" for i in range(len(denoiser.up_blocks))]
     middle = [] if denoiser.mid_block is None else ["mid_block"]
@@ -48,39 +86,107 @@ def _unet_condition(denoiser: Any) -> Iterator[str]:
                     yield f"{block}.attentions.{i}.transformer_blocks.{j}"
 
 
-ARCHITECTURES: dict[type[nn.Module], Callable[[Any], Iterator[str]]] = {UNet2DConditionModel: _unet_condition}
+def _listed(name: str) -> Callable[[Any], Iterator[str]]:
+    return lambda denoiser: (f"{name}.{i}" for i in range(len(getattr(denoiser, name))))
+
+
+_FFN = {"ffn": ("ff.net.2",), "ffn_first": ("ff.net.0.proj",)}
+_CROSS = {"cross_value": ("attn2.to_v",), "cross_key": ("attn2.to_k",)}
+_JOINT: dict[str, tuple[str, ...]] = {"cross_value": ("attn.add_v_proj",), "cross_key": ("attn.add_k_proj",)}
+_TWO_STREAMS = {
+    "ffn": ("ff.net.2", "ff_context.net.2"),
+    "ffn_first": ("ff.net.0.proj", "ff_context.net.0.proj"),
+    **_JOINT,
+}
+
+ARCHITECTURES: dict[type[nn.Module], tuple[Blocks, ...]] = {
+    UNet2DConditionModel: (Blocks(_unet_blocks, _FFN | _CROSS),),  # Stable Diffusion 1 and 2, SDXL
+    SD3Transformer2DModel: (
+        Blocks(_listed("transformer_blocks"), _TWO_STREAMS, bare_end=("ff_context.net.2", "ff_context.net.0.proj")),
+    ),
+    FluxTransformer2DModel: (
+        Blocks(_listed("transformer_blocks"), _TWO_STREAMS),
+        # Input of proj_out: attention's output, then the FFN's neurons.
+        Blocks(
+            _listed("single_transformer_blocks"),
+            {"ffn": ("proj_out",), "ffn_first": ("proj_mlp",)},
+            first=lambda denoiser: int(denoiser.inner_dim),
+        ),
+    ),
+    PixArtTransformer2DModel: (Blocks(_listed("transformer_blocks"), _FFN | _CROSS),),
+    HunyuanDiT2DModel: (Blocks(_listed("blocks"), _FFN | _CROSS),),
+    # One FFN serves both streams, the image's and the text's.
+    CogView4Transformer2DModel: (Blocks(_listed("transformer_blocks"), _FFN),),
+    QwenImageTransformer2DModel: (
+        Blocks(
+            _listed("transformer_blocks"),
+            {"ffn": ("img_mlp.net.2", "txt_mlp.net.2"), "ffn_first": ("img_mlp.net.0.proj", "txt_mlp.net.0.proj")}
+            | _JOINT,
+        ),
+    ),
+    SanaTransformer2DModel: (
+        Blocks(_listed("transformer_blocks"), {"ffn": ("ff.conv_point",), "ffn_first": ("ff.conv_inverted",)} | _CROSS),
+    ),
+}
+SUPPORTED = ", ".join(sorted(architecture.__name__ for architecture in ARCHITECTURES))
 
 
 def find_sites(denoiser: nn.Module, family: str = "ffn") -> tuple[Site, ...]:
-    """The sites of a denoiser in the order in which its forward pass meets them.
+    """The sites of a denoiser; within a run of blocks, in the order in which its forward pass meets them.
 
     Args:
-        family: a key of `FAMILIES`.
+        family: one of `FAMILIES`.
 
     Raises:
         ExciseError: an architecture that is not in the registry; no site; an FFN that the registry does not reach.
     """
-    walk = ARCHITECTURES.get(type(denoiser))
-    if walk is None:
-        known = ", ".join(sorted(architecture.__name__ for architecture in ARCHITECTURES))
-        raise ExciseError(f"model.path: denoiser {type(denoiser).__name__} is not supported; supported: {known}")
-    blocks = list(walk(denoiser))
-    reached = {f"{block}.ff" for block in blocks}
-    present = {name for name, module in denoiser.named_modules() if isinstance(module, FeedForward)}
-    if not blocks or present != reached:
+    runs = ARCHITECTURES.get(type(denoiser))
+    if runs is None:
+        raise ExciseError(f"model.path: denoiser {type(denoiser).__name__} is not supported; supported: {SUPPORTED}")
+    _refuse_unknown_ffns(denoiser, {name.rsplit(".", depth)[0] for name, depth in _ffns(denoiser, runs)})
+    sites = [
+        _site(denoiser, name, blocks.first(denoiser) if family == "ffn" else 0)
+        for blocks in runs
+        for name in _layers(denoiser, blocks, family)
+    ]
+    if not sites:
+        raise ExciseError(f"collect.sites: a {type(denoiser).__name__} has no sites of the family {family!r}")
+    return tuple(sites)
+
+
+def _layers(denoiser: nn.Module, blocks: Blocks, family: str) -> Iterator[str]:
+    names = list(blocks.names(denoiser))
+    for block in names:
+        for layer in blocks.layers.get(family, ()):
+            if block != names[-1] or layer not in blocks.bare_end:
+                yield f"{block}.{layer}"
+
+
+def _ffns(denoiser: nn.Module, runs: tuple[Blocks, ...]) -> Iterator[tuple[str, int]]:
+    """Second layers of all FFNs, and how many parts of the dotted name are inside the FFN's own module."""
+    for blocks in runs:
+        for name in _layers(denoiser, blocks, "ffn"):
+            yield name, 2 if name.endswith(".net.2") else 1
+
+
+def _refuse_unknown_ffns(denoiser: nn.Module, reached: set[str]) -> None:
+    kinds = (FeedForward, GLUMBConv, FluxSingleTransformerBlock)
+    present = {name for name, module in denoiser.named_modules() if isinstance(module, kinds)}
+    if not reached or present != reached:
         odd = sorted(present.symmetric_difference(reached)) or ["none at all"]
         raise ExciseError(f"model.path: FFNs of this {type(denoiser).__name__} are not where they are known: {odd[0]}")
-    return tuple(_site(denoiser, f"{block}.{FAMILIES[family]}") for block in blocks)
 
 
-def _site(denoiser: nn.Module, name: str) -> Site:
+def _site(denoiser: nn.Module, name: str, first: int) -> Site:
     try:
         layer = denoiser.get_submodule(name)
     except AttributeError as error:
         raise ExciseError(f"collect.sites: this {type(denoiser).__name__} has no layer {name}") from error
-    if type(layer) is not nn.Linear:
-        raise ExciseError(f"model.path: {name} is a {type(layer).__name__}; only plain linear layers are edited")
-    return Site(name, layer.out_features, layer.in_features)
+    if type(layer) is nn.Linear:
+        return Site(name, layer.out_features, layer.in_features - first, first)
+    if type(layer) is nn.Conv2d and layer.kernel_size == (1, 1) and layer.groups == 1:
+        return Site(name, layer.out_channels, layer.in_channels - first, first)
+    raise ExciseError(f"model.path: {name} is a {type(layer).__name__}; only plain linear layers are edited")
 
 
 def sites_of(path: Path, family: str = "ffn") -> tuple[Site, ...]:
@@ -89,10 +195,25 @@ def sites_of(path: Path, family: str = "ffn") -> tuple[Site, ...]:
     Raises:
         ExciseError: as `find_sites`.
     """
+    return find_sites(_skeleton(path), family)
+
+
+def expected_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that the denoiser's configuration asks for.
+
+    Raises:
+        ExciseError: an architecture that is not in the registry.
+    """
+    return {name: tuple(value.shape) for name, value in _skeleton(path).state_dict().items()}
+
+
+def _skeleton(path: Path) -> nn.Module:
+    """The denoiser of a checkpoint folder without its weights."""
     folder = denoiser_folder(path)
     name = read_index(path)[folder.name][1]
     known: dict[str, Any] = {architecture.__name__: architecture for architecture in ARCHITECTURES}
     if name not in known:
-        raise ExciseError(f"{folder}: denoiser {name} is not supported; supported: {', '.join(sorted(known))}")
+        raise ExciseError(f"{folder}: denoiser {name} is not supported; supported: {SUPPORTED}")
     with torch.device("meta"):
-        return find_sites(known[name].from_config(known[name].load_config(folder)), family)
+        network: nn.Module = known[name].from_config(known[name].load_config(folder))
+    return network

@@ -122,9 +122,7 @@ def ssim(images: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     return similarity[:, mask].mean(dim=1).float()
 
 
-def replicates(
-    distance: Tensor | Array, similarity: Tensor | Array, threshold: float, least: float | None
-) -> Any:
+def replicates(distance: Tensor | Array, similarity: Tensor | Array, threshold: float, least: float | None) -> Any:
     """Which images replicate: near enough, and where ``least`` is given structurally alike enough too. Elementwise."""
     near = distance <= threshold
     return near if least is None else near & (similarity >= least)

@@ -28,15 +28,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from editor.diffusion.checkpoint import check_finite
-from editor.diffusion.denoise import calls_of, denoise, initial_latents, noise_key
+from editor.diffusion.denoise import calls_of, denoise, in_batches, noise_key
 from editor.diffusion.hooks import site_inputs
-from editor.diffusion.load import denoiser, load_pipeline, pick_device
+from editor.diffusion.load import denoiser, execution_device, load_pipeline, pick_device, pick_dtype
 from editor.diffusion.sites import Site, find_sites
 from editor.errors import ExciseError
 from editor.files import write_json, write_tensors
 from editor.mathematics.moments import Moments, merge, token_energy
 from editor.prompts import PromptSets
 from editor.recipe import Recipe
+from editor.team import ALONE, Team
 
 OUTPUT = "statistics.safetensors"
 COST = "collect.json"
@@ -55,7 +56,7 @@ class Chunk:
     """Seed of each prompt's initial latent."""
 
 
-def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
+def run(recipe: Recipe, sets: PromptSets, folder: Path, team: Team = ALONE) -> None:
     """Collect, from the first chunk that is not done, and write `statistics.safetensors` and `collect.json`.
 
     Raises:
@@ -66,19 +67,24 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     partial = folder / "partial" / "collect"
     partial.mkdir(parents=True, exist_ok=True)
     files = [partial / f"{number:05d}.safetensors" for number in range(len(chunks))]
-    todo = [(chunk, file) for chunk, file in zip(chunks, files, strict=True) if not file.exists()]
+    mine = team.mine(list(zip(chunks, files, strict=True)))
+    todo = [(chunk, file) for chunk, file in mine if not file.exists()]
     if todo:
+        device = pick_device(recipe.model.device)
         pipeline = load_pipeline(
-            recipe.model.path, getattr(torch, recipe.model.dtype), pick_device(recipe.model.device)
+            recipe.model.path, pick_dtype(recipe.model.dtype, device), device, recipe.model.offload
         )
         sites = _check(recipe, pipeline)
-        done = sum(len(chunk.texts) for chunk in chunks) - sum(len(chunk.texts) for chunk, _ in todo)
-        with tqdm(desc="collect", total=done + sum(len(chunk.texts) for chunk, _ in todo), initial=done) as progress:
+        total = sum(len(chunk.texts) for chunk, _ in mine)
+        done = total - sum(len(chunk.texts) for chunk, _ in todo)
+        with tqdm(desc="collect", unit="prompt", total=total, initial=done, disable=not team.leads) as progress:
             for chunk, file in todo:
                 write_tensors(file, collect_chunk(recipe, pipeline, sites, chunk))
                 progress.update(len(chunk.texts))
-    write_tensors(folder / OUTPUT, _merge(chunks, files))
-    write_json(folder / COST, _cost(recipe, chunks, files))
+    team.wait()
+    if team.leads:
+        write_tensors(folder / OUTPUT, _merge(chunks, files))
+        write_json(folder / COST, _cost(recipe, chunks, files))
 
 
 def plan_chunks(recipe: Recipe, sets: PromptSets) -> list[Chunk]:
@@ -106,42 +112,69 @@ def plan_chunks(recipe: Recipe, sets: PromptSets) -> list[Chunk]:
     return chunks
 
 
+Sums = dict[tuple[str, int], Moments]
+"""Moments by kind of rows and index of the site."""
+
+
 def collect_chunk(
     recipe: Recipe, pipeline: DiffusionPipeline, sites: tuple[Site, ...], chunk: Chunk
 ) -> dict[str, Tensor]:
     """Statistics of a chunk as ``{rows}/{site}/{moment}``, and ``cost``: calls made, seconds, peak memory in bytes."""
     started = time.monotonic()
-    calls, size = recipe.collect.calls, recipe.sampling.batch
-    sums = {
-        (rows, i): Moments.zeros(calls, site.neurons, pipeline.device) for rows in ROWS for i, site in enumerate(sites)
-    }
-    call, made, count = 0, 0, 0
 
-    def receive(site: int, inputs: Tensor) -> None:
-        energy = token_energy(inputs).unflatten(0, (-1, count))  # (unconditional and conditional, prompts, neurons)
-        sums["conditional", site].add(call, energy[-1], inputs.shape[1])
-        sums["both", site].add(call, energy.sum(dim=0), inputs.shape[1] * len(energy))
+    def work(start: int, stop: int) -> Sums:
+        return _collect_batch(recipe, pipeline, sites, chunk.texts[start:stop], chunk.keys[start:stop])
 
-    def after_call(index: int) -> None:
-        nonlocal call, made
-        call, made = index + 1, made + 1
-
-    with site_inputs(denoiser(pipeline), sites, receive):
-        for start in range(0, len(chunk.texts), size):
-            texts, keys = chunk.texts[start : start + size], chunk.keys[start : start + size]
-            call, count = 0, len(texts)
-            latents = initial_latents(pipeline, keys)
-            denoise(pipeline, texts, latents, recipe.sampling, calls, after_call, decode=False)
+    batches = list(in_batches(work, len(chunk.texts), recipe.sampling.batch))
     tensors: dict[str, Tensor] = {}
-    for (rows, i), moments in sums.items():
+    for rows, i in batches[0]:
+        moments = merge([sums[rows, i] for sums in batches])
         if not bool(torch.isfinite(moments.energy).all()):
             raise ExciseError(
-                f"model.dtype: activations at {sites[i].name} are not finite in {recipe.model.dtype}; "
+                f"model.dtype: activations at {sites[i].name} are not finite in {str(denoiser(pipeline).dtype).removeprefix('torch.')}; "
                 "use bfloat16 or float32, or another checkpoint"
             )
         tensors |= {f"{rows}/{sites[i].name}/{name}": getattr(moments, name).cpu() for name in FIELDS}
-    tensors["cost"] = torch.tensor([made, time.monotonic() - started, _peak_bytes(pipeline.device)]).double()
+    device = batches[0]["both", 0].energy.device
+    made = len(batches) * recipe.collect.calls
+    tensors["cost"] = torch.tensor([made, time.monotonic() - started, _peak_bytes(device)]).double()
     return tensors
+
+
+def _collect_batch(
+    recipe: Recipe, pipeline: DiffusionPipeline, sites: tuple[Site, ...], texts: tuple[str, ...], keys: tuple[int, ...]
+) -> Sums:
+    """The sums of prompts that are denoised together."""
+    calls, device = recipe.collect.calls, execution_device(pipeline)
+    sums: Sums = {
+        (rows, i): Moments.zeros(calls, site.neurons, device) for rows in ROWS for i, site in enumerate(sites)
+    }
+    open_sums: dict[tuple[str, int], tuple[Tensor, int]] = {}  # energies and tokens per prompt, of the call at hand
+    passes = first = 0
+
+    def put(rows: str, site: int, energy: Tensor, tokens: int) -> None:
+        before = open_sums.get((rows, site))
+        open_sums[rows, site] = (energy, tokens) if before is None else (before[0] + energy, before[1] + tokens)
+
+    def receive(site: int, inputs: Tensor, number: int) -> None:
+        """Guidance stacks the unconditional rows on the conditional ones, or makes a second pass for them."""
+        nonlocal passes
+        passes = number + 1
+        energy = token_energy(inputs).unflatten(0, (-1, len(texts)))  # (1 or 2, prompts, neurons)
+        if number == first:
+            put("conditional", site, energy[-1], inputs.shape[1])
+        put("both", site, energy.sum(dim=0), inputs.shape[1] * len(energy))
+
+    def after_call(call: int) -> None:
+        nonlocal first
+        for key, (energy, tokens) in open_sums.items():
+            sums[key].add(call, energy, tokens)
+        open_sums.clear()
+        first = passes
+
+    with site_inputs(denoiser(pipeline), sites, receive):
+        denoise(pipeline, texts, keys, recipe.sampling, calls, after_call, decode=False)
+    return sums
 
 
 def read_moments(statistics: dict[str, Tensor], name: str, group: int, rows: str, site: str) -> Moments:

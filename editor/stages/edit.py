@@ -18,7 +18,7 @@ from torch import Tensor
 
 from editor.diffusion.checkpoint import Edit, check_finite, copy_with_edits
 from editor.diffusion.load import check_folder
-from editor.diffusion.sites import sites_of
+from editor.diffusion.sites import Site, sites_of
 from editor.files import write_json
 from editor.prompts import PromptSets
 from editor.recipe import Recipe
@@ -39,12 +39,12 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     sites = sites_of(base, recipe.collect.sites)
     check_finite(base, [site.tensor for site in sites])
     found = read_masks(folder, sites)
-    masks = {site.tensor: found[site.name] for site in sites if found[site.name].any()}
-    hashes = copy_with_edits(base, folder / OUTPUT, {name: _zero(mask) for name, mask in masks.items()})
+    masks = {site: found[site.name] for site in sites if found[site.name].any()}
+    hashes = copy_with_edits(base, folder / OUTPUT, {site.tensor: zeroing(site, mask) for site, mask in masks.items()})
     record = {
         "base": base.resolve().name,
         "operator": "zero",
-        "tensors": {name: {"zeroed": int(mask.sum()), "entries": mask.numel()} for name, mask in masks.items()},
+        "tensors": {site.tensor: {"zeroed": int(m.sum()), "entries": m.numel()} for site, m in masks.items()},
         "zeroed": sum(int(mask.sum()) for mask in masks.values()),
         "entries": sum(mask.numel() for mask in masks.values()),
         "files": {name: asdict(pair) for name, pair in hashes.items()},
@@ -53,5 +53,12 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     write_json(folder / RECORD, record)
 
 
-def _zero(mask: Tensor) -> Edit:
-    return lambda weight: weight.masked_fill(mask, 0.0)
+def zeroing(site: Site, mask: Tensor) -> Edit:
+    """The edit that sets a site's masked weights, ``(outputs, neurons)``, to zero."""
+
+    def zero(weight: Tensor) -> Tensor:
+        edited = weight.clone()
+        site.matrix(edited).masked_fill_(mask, 0.0)
+        return edited
+
+    return zero

@@ -58,7 +58,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     by_call = {name: torch.zeros(recipe.locate.calls, len(sites), groups, groups) for name in ("memorized", "control")}
     voted = {name: torch.zeros(len(sites), groups, groups) for name in by_call}
     for i, site in enumerate(tqdm(sites, desc="locate")):
-        weight = read_tensor(recipe.model.path, site.tensor)
+        weight = site.matrix(read_tensor(recipe.model.path, site.tensor))
         whole = {name: select(recipe.locate, weight, scores, name, site) for name in by_call}
         masks = {name: vote(found, recipe.locate.vote) for name, found in whole.items()}
         packed[f"mask/{site.name}"] = pack(masks["memorized"])

@@ -143,9 +143,7 @@ def _replication(rows: list[Planted], images: dict[str, Tensor], targets: dict[s
     return {"rate": estimate.value, "interval": [estimate.low, estimate.high], "images": each}
 
 
-def _ladder(
-    planted: tuple[Planted, ...], images: dict[str, Tensor], targets: dict[str, Target], rule: Rule
-) -> Any:
+def _ladder(planted: tuple[Planted, ...], images: dict[str, Tensor], targets: dict[str, Target], rule: Rule) -> Any:
     """Memorization rate at each number of copies."""
     found = []
     for copies in sorted({p.copies for p in planted if p.kind == "ladder"} or LADDER):

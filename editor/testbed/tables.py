@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from editor.prompts import COLUMNS, Prompt
+from editor.prompts import Prompt
 from editor.testbed.dataset import ordinary_caption
 from editor.testbed.planting import Planted
 
 _ORDINARY_FROM, _JUDGED_FROM = 10**9, 2 * 10**9
 ORDINARY, JUDGED = 120, 60
+
+COLUMNS = ("prompt", "image", "mask", "group", "kind")
 
 
 def _stream(start: int, count: int, taken: set[str]) -> list[Prompt]:

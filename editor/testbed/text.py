@@ -69,7 +69,13 @@ def keep_tokenizer(config: Text, captions: Iterable[str], folder: Path) -> CLIPT
 
 
 def ground_text(
-    encoder: CLIPTextModel, tokens: Tensor, latents: Tensor, config: Text, seed: int, scratch: Path, device: torch.device
+    encoder: CLIPTextModel,
+    tokens: Tensor,
+    latents: Tensor,
+    config: Text,
+    seed: int,
+    scratch: Path,
+    device: torch.device,
 ) -> None:
     """Train the encoder, in place, to say what a caption's image is like before any denoiser listens to it.
 

@@ -39,7 +39,7 @@ def hooks_of(unet: nn.Module) -> int:
 def test_sites_in_order_of_execution(unet: UNet2DConditionModel, tiny_checkpoint: Path) -> None:
     sites = find_sites(unet)
     seen: list[int] = []
-    with site_inputs(unet, sites, lambda index, inputs: seen.append(index)):
+    with site_inputs(unet, sites, lambda index, inputs, _: seen.append(index)):
         forward(unet)
     assert seen == list(range(7))
     weights = unet.state_dict()
@@ -64,7 +64,7 @@ def test_what_hooks_see_is_what_the_layer_gets(unet: UNet2DConditionModel, tiny_
         )
         for i, site in enumerate(sites)
     ]
-    with site_inputs(unet, sites, lambda index, inputs: seen.update({index: inputs})):
+    with site_inputs(unet, sites, lambda index, inputs, _: seen.update({index: inputs})):
         forward(unet)
     for remover in removers:
         remover.remove()
@@ -74,11 +74,11 @@ def test_what_hooks_see_is_what_the_layer_gets(unet: UNet2DConditionModel, tiny_
 
 
 def test_hooks_are_removed_after_an_error(unet: UNet2DConditionModel) -> None:
-    def fail(index: int, inputs: Tensor) -> None:
+    def fail(index: int, inputs: Tensor, number: int) -> None:
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"), site_inputs(unet, find_sites(unet), fail):
-        assert hooks_of(unet) == 7
+        assert hooks_of(unet) == 7 + 1  # the denoiser itself is counted through
         forward(unet)
     assert hooks_of(unet) == 0
     forward(unet)
@@ -92,7 +92,7 @@ def test_zeroed_changes_and_restores(unet: UNet2DConditionModel) -> None:
         site.name: torch.rand(site.outputs, site.neurons, generator=torch.Generator().manual_seed(i)) < 0.3
         for i, site in enumerate(sites)
     }
-    with pytest.raises(KeyError), zeroed(unet, masks):
+    with pytest.raises(KeyError), zeroed(unet, find_sites(unet), masks):
         for site in sites:
             weight = unet.get_submodule(site.name).weight
             assert torch.equal(weight, before[site.tensor].masked_fill(masks[site.name], 0.0))
@@ -105,7 +105,7 @@ def test_zeroed_changes_and_restores(unet: UNet2DConditionModel) -> None:
 
 def test_unknown_architectures_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     other = DiTTransformer2DModel(num_attention_heads=1, attention_head_dim=8, num_layers=1, sample_size=4)
-    with pytest.raises(ExciseError, match="DiTTransformer2DModel is not supported; supported: UNet2DConditionModel"):
+    with pytest.raises(ExciseError, match=r"DiTTransformer2DModel is not supported; supported: .*UNet2DConditionModel"):
         find_sites(other)
     copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
     index = json.loads((copy / "model_index.json").read_text())

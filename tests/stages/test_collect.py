@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from editor.diffusion.denoise import denoise, initial_latents, noise_key
+from editor.diffusion.denoise import denoise, noise_key
 from editor.diffusion.load import load_pipeline
 from editor.diffusion.sites import find_sites
 from editor.errors import ExciseError
@@ -46,8 +46,7 @@ def literal(recipe: Recipe, texts: list[str], steps_run: int) -> dict[str, dict[
         layer = pipeline.unet.get_submodule(site.name)
         layer.register_forward_pre_hook(lambda _, inputs, name=site.name: kept[name].append(inputs[0].double()))
     for text in texts:
-        latents = initial_latents(pipeline, [noise_key("", recipe.collect.seed)])
-        denoise(pipeline, [text], latents, recipe.sampling, calls=steps_run, decode=False)
+        denoise(pipeline, [text], [noise_key("", recipe.collect.seed)], recipe.sampling, calls=steps_run, decode=False)
     for name, tensors in kept.items():
         calls = torch.stack(tensors).unflatten(0, (len(texts), steps_run))  # (prompts, calls, 2, tokens, neurons)
         energy = F.normalize(calls, dim=-1).square().sum(dim=-2)[:, : recipe.collect.calls]

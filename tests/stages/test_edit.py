@@ -32,7 +32,7 @@ def test_the_edited_folder_is_the_base_with_those_weights_zero(
         assert torch.equal(value, expected.get(name, old[name])), name
     pipeline = load_pipeline(base, torch.float32, torch.device("cpu"))
     inputs = torch.randn(1, 4, 8, 8), 400, torch.randn(1, 24, 16)
-    with torch.no_grad(), zeroed(pipeline.unet, masks):
+    with torch.no_grad(), zeroed(pipeline.unet, tiny_sites, masks):
         assert torch.equal(pipeline.unet(*inputs).sample, edited.unet(*inputs).sample)
     record = json.loads((folder / edit.RECORD).read_text())
     weights = "unet/diffusion_pytorch_model.safetensors"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from editor.attacks.arms import attacked_sets
+from editor.attacks.arms import arms_of, attacked_sets, blocks_of
 from editor.errors import ExciseError
 from editor.preflight import check_instruments
 from editor.prompts import Prompt, PromptSets, prompt_sets
@@ -129,17 +129,24 @@ def test_a_killed_attack_resumes_and_gives_the_same(
     for name in ("edited", "subspace.safetensors"):
         source = run_folder / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    sets = prompt_sets(judged_recipe)
+    attack.run(judged_recipe, sets, tmp_path)
+    made = {file.name: file.read_bytes() for file in (tmp_path / "images").glob("*.safetensors")}
+    shutil.rmtree(tmp_path / "images")
     partial = tmp_path / "partial" / "attack"
-    shutil.copytree(run_folder / "images", partial)
-    (partial / "edited.held_out_verbatim.safetensors").unlink()
-    stamps = {file: file.stat().st_mtime_ns for file in partial.glob("*.safetensors")}
-    (partial / "seconds.json").write_text('{"edited": 5.0, "base": 3.0}')
-    kept = stamps.copy()
+    blocks = [
+        block.stored(partial)
+        for block in blocks_of(judged_recipe, attacked_sets(sets), arms_of(judged_recipe, tmp_path))
+    ]
+    assert blocks and all(file.exists() for file in blocks)
+    for file in blocks[1::2]:
+        file.unlink()
+    kept = {file: file.stat().st_mtime_ns for file in blocks[::2]}
     for stage in (attack, validate):
-        stage.run(judged_recipe, prompt_sets(judged_recipe), tmp_path)
+        stage.run(judged_recipe, sets, tmp_path)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert {file.name: file.read_bytes() for file in (tmp_path / "images").glob("*.safetensors")} == made
     again = json.loads((tmp_path / "verdict.json").read_text())
-    assert again["seconds"]["base"] == 3.0 and again["seconds"]["edited"] > 5.0
-    assert {(tmp_path / "images" / file.name).stat().st_mtime_ns for file in kept} == set(kept.values())
     for arm, found in again["arms"].items():
         assert found["sets"] == verdict["arms"][arm]["sets"]
     assert again["images"] == verdict["images"]

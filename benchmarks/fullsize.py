@@ -1,0 +1,213 @@
+"""The job's stages on a Stable Diffusion 1.x of full size and random weights: do they run, and at what cost?
+
+Run with: python -m benchmarks.fullsize [--folder DIR] [--pixels 256]
+
+Makes a checkpoint of 4.3 GB (float32) in DIR, then plans, collects (a few prompts, two calls), edits and compares it.
+Memory of the edit is that of a process of its own; its time stands beside `cp -r` of the same folder, as is and where
+every file must be copied because links are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+GIB = 2**30
+WORDS = ("astronaut", "cat", "coffee", "rocket", "coins", "page", "lighthouse", "carpet", "harbour", "violin")
+
+
+def build(folder: Path) -> Path:
+    """A `StableDiffusionPipeline` of Stable Diffusion 1.x's sizes, random weights, float32."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    captions = [f"a {word} on a table, number {i}" for i, word in enumerate(WORDS)]
+    tokenizer = CLIPTokenizer().train_new_from_iterator(captions, vocab_size=600, show_progress=False)
+    tokenizer.model_max_length = 77
+    torch.manual_seed(0)
+    levels = (320, 640, 1280, 1280)
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=512,
+        ),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=49408,
+                hidden_size=768,
+                intermediate_size=3072,
+                num_hidden_layers=12,
+                num_attention_heads=12,
+                projection_dim=768,
+            )
+        ),
+        tokenizer=tokenizer,
+        unet=UNet2DConditionModel(
+            sample_size=64, block_out_channels=levels, cross_attention_dim=768, attention_head_dim=8
+        ),
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder, max_shard_size="5GB")
+    return folder
+
+
+def write_recipe(folder: Path, base: Path, pixels: int) -> Path:
+    """A recipe and its tables in ``folder``: ten memorized prompts in two groups, two calls."""
+    tables = {
+        "memorized": [f"a {word} on a table" for word in WORDS],
+        "ordinary": [f"a {word} in a garden, picture {i}" for word in WORDS for i in range(2)],
+        "judged": ["a tree", "a house"],
+    }
+    for name, prompts in tables.items():
+        (folder / f"{name}.csv").write_text("\n".join(["prompt", *(f'"{text}"' for text in prompts)]) + "\n")
+    lines = [
+        'name = "fullsize"',
+        f'[model]\npath = "{base}"',
+        "[prompts]\nnear = 1.0",
+        *(f'{name} = "{folder / name}.csv"' for name in tables),
+        f"[sampling]\nsteps = 10\nsize = {pixels}\nbatch = 1",
+        "[collect]\ncalls = 2\ngroups = 2\nchunk = 1",
+        "[locate]\ncalls = 2",
+    ]
+    path = folder / "recipe.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def command(*arguments: object) -> dict[str, Any]:
+    """Run ``excise`` in a process of its own: seconds and peak memory."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, time.monotonic()
+    subprocess.run([sys.executable, "-m", "editor", *map(str, arguments)], check=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {"seconds": time.monotonic() - started, "peak_gib": peak * 1024 / GIB if peak > before else None}
+
+
+EDIT = """
+import json, os, resource, sys, time
+from pathlib import Path
+if sys.argv[4] == "copy":
+    def refuse(*_): raise OSError("no links here")
+    os.link = refuse
+from editor.recipe import load_recipe
+from editor.diffusion.checkpoint import copy_with_edits
+from editor.diffusion.sites import sites_of
+from editor.stages.edit import zeroing
+from editor.stages.locate import read_masks
+recipe, run, target = load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+sites = sites_of(recipe.model.path)
+masks = read_masks(run, sites)
+ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+started = time.monotonic()
+copy_with_edits(recipe.model.path, target, {site.tensor: zeroing(site, masks[site.name]) for site in sites})
+print(json.dumps({"seconds": time.monotonic() - started, "before_kib": ready,
+                  "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+"""
+
+
+def edit(recipe: Path, run: Path, target: Path, how: str) -> dict[str, float]:
+    """Edit and write in a process of its own; ``how``: ``link`` or ``copy``."""
+    done = subprocess.run(
+        [sys.executable, "-c", EDIT, str(recipe), str(run), str(target), how],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    shutil.rmtree(target)
+    return found
+
+
+def copy_time(base: Path, target: Path) -> float:
+    """Seconds of ``cp -r``."""
+    started = time.monotonic()
+    subprocess.run(["cp", "-r", str(base), str(target)], check=True)
+    taken = time.monotonic() - started
+    shutil.rmtree(target)
+    return taken
+
+
+def overhead(base: Path, pixels: int, rounds: int) -> list[float]:
+    """Time of a hooked UNet forward pass over that of a bare one, pair by pair, in alternating order."""
+    from diffusers import UNet2DConditionModel
+
+    from editor.diffusion.hooks import site_inputs
+    from editor.diffusion.sites import find_sites
+    from editor.mathematics.moments import token_energy
+
+    unet = UNet2DConditionModel.from_pretrained(base / "unet")
+    sites = find_sites(unet)
+    inputs = torch.randn(2, 4, pixels // 8, pixels // 8), 500, torch.randn(2, 77, 768)
+
+    @torch.no_grad()
+    def once(hooked: bool) -> float:
+        started = time.monotonic()
+        if hooked:
+            with site_inputs(unet, sites, lambda _site, seen, _pass: token_energy(seen)):
+                unet(*inputs)
+        else:
+            unet(*inputs)
+        return time.monotonic() - started
+
+    once(False)
+    ratios = []
+    for i in range(rounds):
+        first = once(bool(i % 2))
+        second = once(not i % 2)
+        ratios.append(first / second if i % 2 else second / first)
+    return ratios
+
+
+def main() -> None:
+    """Everything, in order; prints as it goes and a summary at the end."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, default=Path("runs/fullsize"))
+    parser.add_argument("--pixels", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=8)
+    given = parser.parse_args()
+    folder = given.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    base = folder / "base"
+    if not (base / "model_index.json").exists():
+        build(base)
+    recipe, run = write_recipe(folder, base, given.pixels), folder / "run"
+    found: dict[str, Any] = {"checkpoint_gib": sum(f.stat().st_size for f in base.rglob("*") if f.is_file()) / GIB}
+    found["plan"] = command("plan", recipe, "--out", run)
+    found["collect"] = command("run", recipe, "--out", run, "--until", "collect")
+    found["to edit"] = command("run", recipe, "--out", run, "--until", "edit")
+    found["diff"] = command("diff", base, run / "edited")
+    for how in ("link", "copy"):
+        edit(recipe, run, folder / "trial", how)  # the page cache is warm from here on, for cp as well
+        pairs = [(copy_time(base, folder / "trial"), edit(recipe, run, folder / "trial", how)) for _ in range(3)]
+        found[f"edit, {how}"] = {
+            "over_cp": statistics.median(done["seconds"] / taken for taken, done in pairs),
+            "seconds": statistics.median(done["seconds"] for _, done in pairs),
+            "peak_gib": max(done["peak_kib"] for _, done in pairs) * 1024 / GIB,
+            "of_it_libraries_gib": max(done["before_kib"] for _, done in pairs) * 1024 / GIB,
+        }
+    ratios = overhead(base, given.pixels, given.rounds)
+    found["hooked over bare"] = {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+    (folder / "fullsize.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    os.sync()
+
+
+if __name__ == "__main__":
+    main()

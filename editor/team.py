@@ -1,0 +1,60 @@
+"""Processes of one job: one by default, several under ``accelerate launch``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who this process is among those of the job. All of them see one file system."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what is done once: decide, merge, write the record, print."""
+        return self.rank == 0
+
+    def mine(self, work: Sequence[T]) -> list[T]:
+        """This process's part of the work, every ``size``-th piece; none where there are fewer pieces than processes.
+
+        What a piece gives must not depend on who does it.
+        """
+        return list(work[self.rank :: self.size])
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+    def agree(self, value: T) -> T:
+        """What the leading process says ``value`` is; others' are not looked at."""
+        if self.size == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        box: list[Any] = [value if self.leads else None]
+        broadcast_object_list(box)
+        return box[0]  # type: ignore[no-any-return]
+
+
+ALONE = Team()
+
+
+def join_team() -> Team:
+    """The team that ``accelerate launch`` (or torchrun) has started this process in; a team of one without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    from accelerate import PartialState
+
+    state = PartialState()
+    return Team(state.process_index, state.num_processes)

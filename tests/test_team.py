@@ -1,0 +1,63 @@
+"""Several processes: the same bytes as one, and nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from editor.fingerprint import hash_path
+from editor.recipe import Recipe
+from editor.record import load_record
+from editor.team import Team
+from tests.jobs import write_recipe
+
+LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no")
+
+
+def run(recipe: Path, out: Path, processes: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no", "-m", "editor"]
+    return subprocess.run(
+        [*command, "run", str(recipe), "--out", str(out)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_every_piece_is_done_once_even_by_more_processes_than_pieces(size: int) -> None:
+    parts = [Team(rank, size).mine(["a", "b", "c"]) for rank in range(size)]
+    assert sorted(piece for part in parts for piece in part) == ["a", "b", "c"]
+    assert [Team(rank, size).leads for rank in range(size)] == [True] + [False] * (size - 1)
+
+
+@pytest.mark.e2e
+def test_two_processes_leave_the_bytes_of_one(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe)
+    alone = subprocess.run(
+        [sys.executable, "-m", "editor", "run", str(recipe), "--out", str(tmp_path / "one")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    both = run(recipe, tmp_path / "two", 2)
+    assert alone.returncode == 3, alone.stderr
+    assert both.stdout.count("VERDICT") == 1, both.stdout + both.stderr
+    one, two = (load_record(tmp_path / name).stages for name in ("one", "two"))
+    for name in ("collect", "rank", "locate", "edit"):
+        for output, value in one[name].outputs.items():
+            if output != "collect.json":
+                assert value == two[name].outputs[output], output
+    images = sorted((tmp_path / "one" / "images").glob("*.safetensors"))
+    assert images and [hash_path(path) for path in images] == [
+        hash_path(tmp_path / "two" / "images" / path.name) for path in images
+    ]
+    again = run(recipe, tmp_path / "two", 2)
+    assert "[1/7] collect: done before" in again.stdout, again.stdout + again.stderr
