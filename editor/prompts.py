@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import random
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editor.errors import ExciseError
+from editor.near import near_clusters
 from editor.recipe import Recipe
-
-COLUMNS = ("prompt", "image", "mask", "group", "kind")
+from editor.tables import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -26,50 +25,32 @@ class Prompt:
     group: str = ""
     """Rows of one group stay together in every split; a row without one is a group of its own."""
     kind: str = "verbatim"
+    sources: tuple[str, ...] = ()
+    """What else says that prompts belong together: addresses of one training image, numbers of one template."""
 
 
-def read_prompts(path: Path) -> tuple[Prompt, ...]:
-    """The rows of a CSV table of prompts, in order.
+def read_prompts(path: Path, column: str | None = None) -> tuple[Prompt, ...]:
+    """The prompts of a table, in order.
 
     Raises:
-        ExciseError: missing file, no ``prompt`` column, unknown column, no row, empty prompt, or a named image
-            that is not there.
+        ExciseError: as `read_table`, and for a named image that is not there.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header, rows = tuple(reader.fieldnames or ()), list(reader)
-    except OSError as error:
-        raise ExciseError(f"{path}: prompt table cannot be read ({error.strerror}); correct its path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ExciseError(f"{path}: not a UTF-8 CSV table: {error}") from error
-    if "prompt" not in header:
-        raise ExciseError(f"{path}: no column 'prompt' in the header {list(header)}; add a header line")
-    if unknown := [name for name in header if name not in COLUMNS]:
-        raise ExciseError(f"{path}: unknown column {unknown[0]!r}; known are {', '.join(COLUMNS)}")
-    if not rows:
-        raise ExciseError(f"{path}: the table has no prompt; give at least one")
+    return prompts_of(path, read_table(path, column))
+
+
+def prompts_of(path: Path, table: Table) -> tuple[Prompt, ...]:
+    """The prompts of a table that was read from ``path``.
+
+    Raises:
+        ExciseError: a named image or mask that is not beside the table.
+    """
     prompts = []
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise ExciseError(f"{path}: line {number}: not as many fields as the header; quote prompts with commas")
-        if not row["prompt"].strip():
-            raise ExciseError(f"{path}: line {number}: empty prompt; remove the line")
-        beside = {}
-        for column in ("image", "mask"):
-            name = row.get(column) or ""
-            beside[column] = path.parent / name if name else None
-            if name and not (path.parent / name).is_file():
-                raise ExciseError(f"{path}: line {number}: {column} {name!r} is not beside the table")
-        prompts.append(
-            Prompt(
-                text=row["prompt"],
-                image=beside["image"],
-                mask=beside["mask"],
-                group=row.get("group") or "",
-                kind=row.get("kind") or "verbatim",
-            )
-        )
+    for row in table.rows:
+        beside = {name: path.parent / file if (file := getattr(row, name)) else None for name in ("image", "mask")}
+        for name, file in beside.items():
+            if file and not file.is_file():
+                raise ExciseError(f"{path}: line {row.number}: {name} {getattr(row, name)!r} is not beside the table")
+        prompts.append(Prompt(row.text, group=row.group, kind=row.kind, sources=row.sources, **beside))
     return tuple(prompts)
 
 
@@ -114,12 +95,13 @@ def deal(prompts: tuple[Prompt, ...], groups: int, seed: int) -> tuple[tuple[Pro
 
 
 def bundles(prompts: tuple[Prompt, ...]) -> list[list[int]]:
-    """Indices that must stay together, in order of first appearance: rows with one group, one text or one image."""
+    """Indices that must stay together, in order of first appearance: rows with one group, text, image or source."""
     home: dict[tuple[str, str], list[int]] = {}
     for i, prompt in enumerate(prompts):
         marks = [("text", prompt.text)]
         marks += [("group", prompt.group)] if prompt.group else []
         marks += [("image", str(prompt.image))] if prompt.image else []
+        marks += [("source", source) for source in prompt.sources]
         joined = [i]
         for known in {id(home[mark]): home[mark] for mark in marks if mark in home}.values():
             joined += known
@@ -143,6 +125,29 @@ class PromptSets:
     """Ordinary prompts treated as if they were memorized: as many groups as ``located``, each as large."""
     judged: tuple[Prompt, ...]
     never_seen: tuple[Prompt, ...]
+    notes: tuple[str, ...] = ()
+    """What was read, left out, found twice and grouped, a sentence each."""
+
+
+def describe(key: str, table: Table, prompts: tuple[Prompt, ...]) -> str:
+    """What was made of a table, in a sentence."""
+    twice = len(prompts) - len({prompt.text for prompt in prompts})
+    parts = [f"{len(prompts)} prompts" + (f" from column {table.column!r}" if table.column else "")]
+    parts += [f"{table.empty} empty lines left out"] if table.empty else []
+    parts += [f"{table.not_memorized} labelled as not memorized left out"] if table.not_memorized else []
+    parts += [f"{twice} that stand there before"] if twice else []
+    parts += [f"columns not used: {', '.join(table.unused)}"] if table.unused else []
+    return f"prompts.{key}: {'; '.join(parts)}"
+
+
+def group_near(prompts: tuple[Prompt, ...], least: float) -> tuple[Prompt, ...]:
+    """The prompts with a group for every cluster of near-duplicates; one that is like no other stays without."""
+    clusters = near_clusters([prompt.text for prompt in prompts], least)
+    sizes = Counter(clusters)
+    return tuple(
+        replace(prompt, group=f"near-{cluster}") if sizes[cluster] > 1 else prompt
+        for prompt, cluster in zip(prompts, clusters, strict=True)
+    )
 
 
 def prompt_sets(recipe: Recipe) -> PromptSets:
@@ -151,10 +156,25 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
     Raises:
         ExciseError: as `read_prompts`; an overlap between tables; too few prompts for the groups asked for.
     """
-    tables = recipe.prompts
-    memorized, ordinary = read_prompts(tables.memorized), read_prompts(tables.ordinary)
-    judged = read_prompts(tables.judged)
-    never_seen = read_prompts(tables.never_seen) if tables.never_seen else ()
+    tables, notes = recipe.prompts, []
+
+    def read(key: str) -> tuple[Prompt, ...]:
+        path = getattr(tables, key)
+        if path is None:
+            return ()
+        table = read_table(path, tables.column, memorized=key == "memorized")
+        prompts = prompts_of(path, table)
+        notes.append(describe(key, table, prompts))
+        return prompts
+
+    memorized, ordinary, judged, never_seen = map(read, ("memorized", "ordinary", "judged", "never_seen"))
+    if tables.near is not None and not any(prompt.group for prompt in memorized):
+        memorized = group_near(memorized, tables.near)
+        grouped = [prompt.group for prompt in memorized if prompt.group]
+        notes.append(
+            f"prompts.memorized: no group column; {len(grouped)} near-duplicates were found, in "
+            f"{len(set(grouped))} templates (prompts.near = {tables.near})"
+        )
     _refuse_overlap(recipe, memorized, ordinary, judged, never_seen)
     located, held_out = split_by_group(memorized, 1.0 - tables.held_out, tables.seed)
     hands = deal(located, recipe.collect.groups, tables.seed)
@@ -170,7 +190,7 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
     for size in sizes:
         control.append(tuple(shuffled[start : start + size]))
         start += size
-    return PromptSets(hands, held_out, tuple(shuffled[start:]), tuple(control), judged, never_seen)
+    return PromptSets(hands, held_out, tuple(shuffled[start:]), tuple(control), judged, never_seen, tuple(notes))
 
 
 def _refuse_overlap(recipe: Recipe, *sets: tuple[Prompt, ...]) -> None:

@@ -5,13 +5,27 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from editor.errors import ExciseError
-from editor.prompts import Prompt, deal, prompt_sets, read_prompts, split_by_group
+from editor.near import near_clusters
+from editor.prompts import (
+    Prompt,
+    bundles,
+    deal,
+    describe,
+    group_near,
+    prompt_sets,
+    prompts_of,
+    read_prompts,
+    split_by_group,
+)
 from editor.recipe import Recipe
+from editor.tables import read_table
 
 rows = st.tuples(
     st.integers(0, 60),  # few enough that some texts stand twice
@@ -67,11 +81,10 @@ def test_reads_a_table_with_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column 'prompt'"),
-        ("caption\na cat\n", "no column 'prompt'"),
-        ("prompt,colour\na cat,red\n", "unknown column 'colour'"),
+        ("", "none of the columns .none. is called prompt, caption, text"),
+        ("title\na cat\n", "none of the columns title is called prompt"),
         ("prompt\n", "the table has no prompt"),
-        ("prompt,group\n  ,a\n", "line 2: empty prompt"),
+        ("prompt,group\n  ,a\n", "the table has no prompt"),
         ("prompt\na cat, asleep\n", "line 2: not as many fields"),
         ("prompt,group\na cat\n", "line 2: not as many fields"),
         ("prompt,image\na cat,missing.png\n", r"line 2: image 'missing\.png' is not beside the table"),
@@ -90,8 +103,94 @@ def test_missing_table(tmp_path: Path) -> None:
 def test_binary_table(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"prompt\n\xff\xfe\n")
-    with pytest.raises(ExciseError, match="not a UTF-8 CSV table"):
+    with pytest.raises(ExciseError, match="line 2: not UTF-8; save it as UTF-8"):
         read_prompts(path)
+
+
+def test_the_published_lists_load_as_they_are(tmp_path: Path) -> None:
+    """The columns of Webster 2023 (parquet), Wen 2024 (jsonl), MemBench (csv, lists), and a csv with semicolons."""
+    listed = {
+        "caption": ["Shaw Floors, Tan", "Shaw Floors, Red", "the bloodborne box art", "a common chair"],
+        "url": ["https://a/1", "https://a/2", "https://a/3", "https://a/4"],
+        "overfit_type": ["TV", "TV", "MV", "N"],
+        "template_indices": [[3], [3, 7], [], []],
+        "mse_real_gen": [0.1, 0.2, 0.3, None],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(listed), tmp_path / "sdv1.parquet")
+    prompts = read_prompts(tmp_path / "sdv1.parquet")
+    assert [p.kind for p in prompts] == ["template", "template", "verbatim"]
+    assert [len(bundle) for bundle in bundles(prompts)] == [2, 1]
+
+    lines = (
+        '{"caption": "a \u00e9clair", "index": 7, "url": "https://a/1"}\n\n{"caption": "b", "index": 8, "url": null}\n'
+    )
+    first, second = read_prompts(written(tmp_path, lines, "wen.jsonl"))
+    assert (first.text, first.sources, second.sources) == ("a éclair", ("url=https://a/1",), ())
+
+    table = (
+        "prompt,urls\n\"one, two\",\"['https://a/1', 'https://a/2']\"\nthree,\"['https://a/2']\"\nfour,['https://b']\n"
+    )
+    prompts = read_prompts(written(tmp_path, table, "membench.csv"))
+    assert [p.text for p in prompts] == ["one, two", "three", "four"]
+    assert [len(bundle) for bundle in bundles(prompts)] == [2, 1]
+
+    (only,) = read_prompts(written(tmp_path, "Caption;Group\na cat, asleep;cats\n", "semicolon.csv"))
+    assert (only.text, only.group) == ("a cat, asleep", "cats")
+
+    assert read_prompts(written(tmp_path, "a cat\n\na dog\n", "list.txt")) == (Prompt("a cat"), Prompt("a dog"))
+
+
+def test_a_column_can_be_named_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "title,prompt\na cat,x\n")
+    assert read_prompts(path, "title") == (Prompt("a cat"),)
+    with pytest.raises(ExciseError, match="no column 'name'; the columns are title, prompt"):
+        read_prompts(path, "name")
+
+
+def test_utf_16_is_read_and_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes("prompt\nun café\n".encode("utf-16"))
+    assert read_prompts(path) == (Prompt("un café"),)
+    path.write_bytes("prompt\na cat\nun café\n".encode("cp1252"))
+    with pytest.raises(ExciseError, match="line 3: not UTF-8"):
+        read_prompts(path)
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    path = written(tmp_path, "prompt,kind,colour\na,MV,\n,TV,\nb,N,\na,RV,\n")
+    assert [row.text for row in read_table(path, memorized=False).rows] == ["a", "b", "a"]
+    table = read_table(path)
+    prompts = prompts_of(tmp_path / "table.csv", table)
+    assert [p.text for p in prompts] == ["a", "a"]
+    assert describe("memorized", table, prompts) == (
+        "prompts.memorized: 2 prompts from column 'prompt'; 1 empty lines left out; 1 labelled as not memorized left "
+        "out; 1 that stand there before; columns not used: colour"
+    )
+
+
+def test_near_duplicates_are_one_template_and_others_are_not() -> None:
+    carpets = [
+        f"Shaw Floors Design Center Sweet Valley {n} {colour} 00{n}7" for n in range(5) for colour in ("Tan", "Red")
+    ]
+    others = ["the quick brown fox", "a portrait of a queen", "Design of a chair"]
+    grouped = group_near(tuple(Prompt(text) for text in [*carpets, *others]), 0.5)
+    assert len({p.group for p in grouped[:10]}) == 1 and all(p.group for p in grouped[:10])
+    assert not any(p.group for p in grouped[10:])
+    assert near_clusters(["a b c d", "a b c e", "a b f e", "g f h e"], 0.5) == [0, 0, 0, 1]
+    assert near_clusters(["a b c d", "a b c e", "a c e f"], 0.5) == [0, 0, 0]
+
+
+@given(
+    texts=st.lists(st.text("ab c", max_size=8), min_size=1, max_size=12), least=st.sampled_from([0.25, 0.5, 0.6, 1.0])
+)
+def test_clusters_are_the_components_of_nearness(texts: list[str], least: float) -> None:
+    found = near_clusters(texts, least)
+    bags = [set(text.split()) for text in texts]
+    near = [[bool(a | b) and len(a & b) >= least * len(a | b) - 1e-4 for b in bags] for a in bags]
+    for _ in texts:  # transitive closure
+        near = [[any(x and near[k][j] for k, x in enumerate(row)) or row[j] for j in range(len(texts))] for row in near]
+    for i in range(len(texts)):
+        assert [found[i] == found[j] for j in range(len(texts))] == [near[i][j] or i == j for j in range(len(texts))]
 
 
 @given(prompts=prompt_lists, share=st.floats(0, 1), seed=st.integers(0, 5))
