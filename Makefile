@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 RECIPE ?= recipes/testbed.toml
 
-.PHONY: run test lint bench testbed install clean
+.PHONY: run test lint bench bench-fullsize fuzz testbed install clean
 
 run: $(INSTALLED)  ## the main job on the embedded testbed; exits 3 if the verdict refuses
 	$(BIN)/excise run $(RECIPE)
@@ -20,6 +20,12 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)  ## speed and memory beside the bare model and the plain way
 	$(BIN)/python -m benchmarks.run --recipe $(RECIPE)
+
+bench-fullsize: $(INSTALLED)  ## collect, edit and write a full-size Stable Diffusion 1.x of random weights: 20 GB of disk
+	$(BIN)/python -m benchmarks.fullsize
+
+fuzz: $(INSTALLED)  ## 20,000 mutants of safetensors files against the header check
+	$(BIN)/python -m tests.diffusion.mutants 20000
 
 testbed: $(INSTALLED)  ## retrain the embedded model from scratch; hours on a CPU
 	$(BIN)/excise testbed train recipes/testbed-train.toml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def run(recipe: Path, until: str | None, fresh: bool, out: Path | None) -> None:
 
     until = until or NAMES[-1]
     folder = run_job(recipe, out, until, fresh)
-    if NAMES.index(until) >= NAMES.index("validate"):
+    if NAMES.index(until) >= NAMES.index("validate") and os.environ.get("RANK", "0") == "0":
         _show(folder)
 
 
@@ -94,6 +95,45 @@ def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) 
     folder = run_job(recipe, out, "collect")
     loaded = load_recipe(recipe)
     click.echo(run_sweep(loaded, folder, seeds, ordinary, GRIDS[grid](loaded)))
+
+
+@main.command()
+@click.argument("recipe", type=RECIPE)
+@click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
+def plan(recipe: Path, out: Path | None) -> None:
+    """Say what RECIPE would read, write and compute.
+
+    Reads configurations and headers, no weights; exits 1 if the job cannot fit this machine.
+    """
+    from rich.console import Console
+
+    from editor.estimate import show_plan
+    from editor.preflight import quiet_libraries
+    from editor.prompts import prompt_sets
+    from editor.recipe import load_recipe
+
+    quiet_libraries()
+    loaded = load_recipe(recipe)
+    if not show_plan(loaded, prompt_sets(loaded), out or Path("runs") / loaded.name, Console()):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("base", type=FOLDER)
+@click.argument("edited", type=FOLDER)
+@click.option("--plan", type=RECIPE, help="Record of the edit.  [default: the edit.json beside EDITED]")
+def diff(base: Path, edited: Path, plan: Path | None) -> None:
+    """Compare EDITED with BASE, tensor by tensor.
+
+    Exits 1 if anything differs that the record of the edit does not name, or if there is no record and anything
+    differs at all.
+    """
+    from rich.console import Console
+
+    from editor.differences import show_differences
+
+    if not show_differences(base, edited, plan, Console()):
+        sys.exit(1)
 
 
 @main.group()

@@ -39,13 +39,14 @@ def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
     for key, path in (("validate.judge", settings.judge), ("validate.sscd", settings.sscd)):
         if path and not path.exists():
             raise ExciseError(f"{key}: {path} is not there; correct the path or leave the key out")
-    from editor.diffusion.checkpoint import check_finite, tensor_names
+    from editor.diffusion.checkpoint import check_against_config, check_finite, tensor_names
     from editor.diffusion.load import check_folder
     from editor.diffusion.sites import sites_of
     from editor.stages.locate import check_settings
 
     for folder in filter(None, (recipe.model.path, recipe.model.twin)):
         check_folder(folder)
+        check_against_config(folder)
         check_finite(folder, tensor_names(folder))
     check_settings(recipe, sets, sites_of(recipe.model.path, recipe.collect.sites))
     check_instruments(settings, sets)
@@ -73,14 +74,15 @@ def check_instruments(settings: Validate, sets: PromptSets) -> None:
             load_target(prompt, 64, 64)
 
 
-def check_space(recipe: Recipe, folder: Path) -> None:
-    """Refuse a disk without room for the edited checkpoint, twice while one replaces another, and the small files.
+def check_space(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
+    """Refuse a disk without room for the edited checkpoint, twice while one replaces another, statistics and images.
 
     Raises:
         ExciseError: says how much is free and how much may be needed.
     """
-    checkpoint = sum(file.stat().st_size for file in recipe.model.path.rglob("*") if file.is_file())
-    need, free = 2 * checkpoint + 64 * 2**20, shutil.disk_usage(folder).free
+    from editor.estimate import estimate
+
+    need, free = estimate(recipe, sets).disk, shutil.disk_usage(folder).free
     if free < need:
         raise ExciseError(
             f"{folder}: {free / 2**20:.0f} MiB free on its disk, {need / 2**20:.0f} MiB needed; "

@@ -7,10 +7,11 @@ over: header and every other tensor keep their bits, and memory holds one tensor
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from editor.diffusion.load import denoiser_folder, variant_in, variant_of
+from editor.diffusion.sites import expected_shapes
 from editor.diffusion.tensorfile import (
     DTYPES,
     Entry,
@@ -33,6 +35,8 @@ from editor.diffusion.tensorfile import (
 from editor.errors import ExciseError
 
 INDEX_MARK = ".safetensors.index"
+FICLONE = 0x40049409
+"""Request to a file system to clone a file (linux/fs.h)."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Edit = Callable[[Tensor], Tensor]
@@ -126,11 +130,31 @@ def check_finite(path: Path, names: Iterable[str] | None = None) -> None:
                 raise ExciseError(f"{file}: {name}: holds NaN or infinity; fetch the checkpoint again")
 
 
+def check_against_config(path: Path) -> None:
+    """Refuse a denoiser whose tensors are not those of its configuration, by name and shape, in any copy.
+
+    Raises:
+        ExciseError: names the file and the tensor.
+    """
+    folder = denoiser_folder(path)
+    for copy, files in copies_of(folder).items():
+        found = {name: (file, entry) for file in files for name, entry in read_header(file).items()}
+        for name, shape in expected_shapes(path).items():
+            if name not in found:
+                raise ExciseError(f"{folder / copy}: no tensor {name!r}, which config.json asks for; fetch it again")
+            file, entry = found[name]
+            if entry.shape != shape:
+                raise ExciseError(
+                    f"{file}: {name}: shape {entry.shape}, but config.json asks for {shape}; fetch both again"
+                )
+
+
 def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict[str, FileHashes]:
     """Copy a checkpoint folder, changing the named tensors of the denoiser in every copy of its weights.
 
-    The copy is made in a hidden folder beside ``target``, checked against the base byte for byte, and renamed at the
-    end; a ``target`` that was there before is replaced.
+    Made in a hidden folder beside ``target``, checked against the base byte for byte, and renamed at the end; a
+    ``target`` that was there before is replaced. Files are clones of the base's, where the file system can; else
+    weights without an edited tensor are hard links, where it can, and all others copies.
 
     Returns:
         Hashes of every file, by its name relative to the folder.
@@ -142,7 +166,7 @@ def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict
     places = tensor_places(base, edits)
     unfinished = target.with_name(f".{target.name}.unfinished")
     with _writing(unfinished):
-        _copy(base, unfinished)
+        _copy(base, unfinished, {file for found in places.values() for file, _ in found})
         planned: dict[Path, dict[str, str]] = {}
         for name, edit in edits.items():
             for file, entry in places[name]:
@@ -178,12 +202,39 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def _copy(base: Path, target: Path) -> None:
-    """The files of a folder, without their permissions: a base that is read-only has an edited copy that is not."""
+def _copy(base: Path, target: Path, edited: Collection[Path]) -> None:
+    """The files of a folder, without their permissions: a base that is read-only has an edited copy that is not.
+
+    Cloned where the file system can do that. Else weights that are not ``edited`` are hard links, one file under two
+    names; what people change by hand, such as a configuration, is always a copy.
+    """
     for file in _files(base):
         place = target / file.relative_to(base)
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
+        if _cloned(file, place):
+            continue
+        if file in edited or file.suffix != ".safetensors" or not _linked(file, place):
+            shutil.copyfile(file, place)
+
+
+def _linked(file: Path, place: Path) -> bool:
+    """Whether ``place`` could be made a hard link to what ``file`` is, or points to."""
+    try:
+        os.link(file.resolve(), place)
+    except OSError:  # another disk, a file system without links, or a file of another user
+        return False
+    return True
+
+
+def _cloned(file: Path, place: Path) -> bool:
+    """Whether ``place`` could be made a copy that shares the file's blocks until one of the two is written."""
+    try:
+        with file.open("rb") as source, place.open("xb") as target:
+            fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
+    except OSError:  # not Btrfs, XFS or the like
+        place.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _compare(base: Path, edited: Path, planned: Mapping[str, str]) -> FileHashes:
@@ -194,14 +245,15 @@ def _compare(base: Path, edited: Path, planned: Mapping[str, str]) -> FileHashes
         edited: its copy.
         planned: name of each edited tensor to the sha256 that its bytes must have.
     """
-    hashes = FileHashes(sha256_file(base), sha256_file(edited))
+    first = sha256_file(base)
+    hashes = FileHashes(first, first if edited.samefile(base) else sha256_file(edited))
     if not planned:
         if hashes.base != hashes.edited:
             raise ExciseError(f"{edited}: differs from {base}, though nothing in it is edited; check the disk")
         return hashes
     before, after = read_header(base), read_header(edited)
-    first = min(entry.start for entry in before.values())
-    if before != after or sha256_range(base, 0, first) != sha256_range(edited, 0, first):
+    start = min(entry.start for entry in before.values())
+    if before != after or sha256_range(base, 0, start) != sha256_range(edited, 0, start):
         raise ExciseError(f"{edited}: its header differs from that of {base}; check the disk")
     for name, entry in before.items():
         expected = planned.get(name) or sha256_range(base, entry.start, entry.stop)

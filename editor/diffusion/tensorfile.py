@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,16 @@ from editor.errors import ExciseError
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Dtypes that are read and edited, by their safetensors names."""
+BITS = (
+    dict.fromkeys(("F64", "I64", "U64", "C64"), 64)
+    | dict.fromkeys(("F32", "I32", "U32"), 32)
+    | dict.fromkeys(("F16", "BF16", "I16", "U16"), 16)
+    | dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8)
+    | {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
+)
+"""Bits of one number in every dtype that a safetensors file may hold."""
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the format's own library."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +55,80 @@ def sha256_range(path: Path, start: int, stop: int) -> str:
 def read_header(path: Path) -> dict[str, Entry]:
     """The tensors of a safetensors file, by name.
 
+    Stricter than the format's own library, which takes the last of two tensors of one name: what we edit must be what
+    any other reader reads.
+
     Raises:
-        ExciseError: the file cannot be read, is cut short, or is not safetensors.
+        ExciseError: the file cannot be read or is cut short; its header is too long, no JSON, or names a tensor or a
+            key twice; a tensor's dtype, shape and range do not fit each other; ranges overlap or leave a gap.
     """
-    entries = {}
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            first = 8 + int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(first - 8)) if 8 < first <= size else {}
-        header.pop("__metadata__", None)
-        for name, value in header.items():
-            start, stop = value["data_offsets"]
-            entries[name] = Entry(value["dtype"], tuple(value["shape"]), first + start, first + stop)
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(LONGEST_HEADER, size - 8):
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            header = json.loads(file.read(length), object_pairs_hook=_unique, parse_constant=_refuse)
+        entries = _entries(header, 8 + length)
+        _check_ranges(entries, 8 + length, size)
     except OSError as error:
         raise ExciseError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExciseError(f"{path}: not a safetensors file: {error}; fetch it again") from error
-    if max((entry.stop for entry in entries.values()), default=-1) != size:
-        raise ExciseError(f"{path}: cut short, or not a safetensors file; fetch it again")
+    except (ValueError, RecursionError) as error:
+        raise ExciseError(f"{path}: cut short, or not a safetensors file: {error}; fetch it again") from error
     return entries
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        name = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise ValueError(f"{name!r} stands in the header twice")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _entries(header: Any, first: int) -> dict[str, Entry]:
+    if not isinstance(header, dict):
+        raise ValueError("the header is no JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("__metadata__ may hold texts only")
+    entries = {}
+    for name, value in header.items():
+        if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"{name!r} needs dtype, shape and data_offsets and nothing else")
+        dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in BITS:
+            raise ValueError(f"{name!r}: unknown dtype {dtype!r}")
+        if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+            raise ValueError(f"{name!r}: shape and data_offsets must be whole numbers, and a start not after its end")
+        if math.prod(shape) * BITS[dtype] != 8 * (offsets[1] - offsets[0]):
+            raise ValueError(f"{name!r}: {dtype} {tuple(shape)} does not fill bytes {offsets[0]} to {offsets[1]}")
+        entries[name] = Entry(dtype, tuple(shape), first + offsets[0], first + offsets[1])
+    return entries
+
+
+def _counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
+
+
+def _check_ranges(entries: dict[str, Entry], first: int, size: int) -> None:
+    place = first
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if entry.start != place:
+            raise ValueError(f"{name!r} starts at byte {entry.start}, where {place} was expected")
+        place = entry.stop
+    if place != size or not entries:
+        raise ValueError(f"tensors end at byte {place} of {size}")
 
 
 def read_entry(path: Path, entry: Entry) -> Tensor:
     """A tensor as it is stored, on the CPU."""
+    if entry.start == entry.stop:  # torch makes no tensor of an empty buffer
+        return torch.empty(entry.shape, dtype=DTYPES[entry.dtype])
     data = bytearray(entry.stop - entry.start)
     with path.open("rb") as file:
         file.seek(entry.start)
@@ -85,7 +147,7 @@ def overwrite(path: Path, name: str, entry: Entry, value: Tensor) -> str:
             f"{path}: {name}: {entry.dtype} {entry.shape} in the file, but the edit gives {value.dtype} "
             f"{tuple(value.shape)}; locate again on this checkpoint"
         )
-    data = value.contiguous().view(torch.uint8).numpy().tobytes()
+    data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
     with path.open("r+b") as file:
         file.seek(entry.start)
         file.write(data)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editor.diffusion.checkpoint import (
+    check_against_config,
     check_finite,
     copies_of,
     copy_with_edits,
@@ -186,6 +189,42 @@ def test_a_read_only_base_is_copied(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "edited" / "unet" / PLAIN).stat().st_mode & 0o200
     for path in (base, *base.rglob("*")):
         path.chmod(0o755)
+
+
+def test_weights_that_are_not_edited_are_linked_and_nothing_that_is_written(base: Path, tmp_path: Path) -> None:
+    shard(base)
+    before = {file: file.read_bytes() for file in base.rglob("*") if file.is_file()}
+    copy_with_edits(base, tmp_path / "edited", {NAME: torch.zeros_like})
+    (written,) = {place[0] for place in tensor_places(base, [NAME])[NAME]}
+    for file, content in before.items():
+        copy = tmp_path / "edited" / file.relative_to(base)
+        assert copy.samefile(file) == (file.suffix == ".safetensors" and file != written)
+        assert file.read_bytes() == content
+
+
+def test_where_nothing_can_be_linked_everything_is_copied(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    hashes = copy_with_edits(base, tmp_path / "edited", {NAME: torch.zeros_like})
+    for name, pair in hashes.items():
+        assert not (tmp_path / "edited" / name).samefile(base / name)
+        assert pair.edited == sha256_file(tmp_path / "edited" / name)
+
+
+def test_a_denoiser_that_is_not_its_configurations_is_refused(base: Path) -> None:
+    check_against_config(base)
+    weights = load_file(base / "unet" / PLAIN)
+    save_file(weights | {NAME: weights[NAME][:-1].contiguous()}, base / "unet" / PLAIN, {"format": "pt"})
+    with pytest.raises(ExciseError, match=r"mid_block.*: shape \(31, 128\), but config.json asks for \(32, 128\)"):
+        check_against_config(base)
+    del weights[NAME]
+    save_file(weights, base / "unet" / PLAIN, {"format": "pt"})
+    with pytest.raises(ExciseError, match=r"no tensor 'mid_block.*which config.json asks for"):
+        check_against_config(base)
 
 
 @contextmanager

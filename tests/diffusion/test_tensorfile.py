@@ -1,0 +1,95 @@
+"""Reading a safetensors header defensively."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from editor.diffusion.tensorfile import DTYPES, overwrite, read_entry, read_header
+from editor.errors import ExciseError
+from tests.diffusion.mutants import run
+
+DTYPE = {value: name for name, value in DTYPES.items()}
+
+
+def write(path: Path, header: object, body: bytes = b"") -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+    return path
+
+
+def entry(start: int, stop: int, shape: list[int], dtype: str = "I8") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),
+        st.tuples(st.sampled_from(list(DTYPE)), st.lists(st.integers(0, 4), max_size=3), st.integers(0, 2**32)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_what_was_saved_is_read_and_can_be_written_over(
+    tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, tuple[torch.dtype, list[int], int]]
+) -> None:
+    path = tmp_path_factory.mktemp("file") / "model.safetensors"
+    tensors = {
+        name: torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        for name, (dtype, shape, seed) in drawn.items()
+    }
+    save_file(tensors, path)
+    entries = read_header(path)
+    assert {name: (e.dtype, e.shape) for name, e in entries.items()} == {
+        name: (DTYPE[value.dtype], tuple(value.shape)) for name, value in tensors.items()
+    }
+    changed = next(iter(tensors))
+    overwrite(path, changed, entries[changed], torch.zeros_like(tensors[changed]))
+    tensors[changed] = torch.zeros_like(tensors[changed])
+    for name, e in read_header(path).items():
+        assert torch.equal(read_entry(path, e), tensors[name])
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "fault"),
+    [
+        (b'{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}',
+         b"x", "'a' stands in the header twice"),
+        ({"a": entry(0, 4, [4]), "b": entry(2, 6, [4])}, bytes(6), "'b' starts at byte .* expected"),
+        ({"a": entry(0, 4, [4]), "b": entry(5, 9, [4])}, bytes(9), "'b' starts at byte"),
+        ({"a": entry(0, 4, [4])}, bytes(5), "tensors end at byte"),
+        ({"a": entry(0, 4, [3])}, bytes(4), "does not fill"),
+        ({"a": entry(0, 4, [4], "X8")}, bytes(4), "unknown dtype 'X8'"),
+        ({"a": entry(0, 4, [-2, -2])}, bytes(4), "whole numbers"),
+        ({"a": entry(0, 1, [True])}, bytes(1), "whole numbers"),
+        ({"a": entry(0, 4, [4]) | {"more": 1}}, bytes(4), "nothing else"),
+        ({"__metadata__": {"a": 1}, "a": entry(0, 1, [1])}, b"x", "texts only"),
+        ([1], b"", "no JSON object"),
+        (b'{"a": NaN}', b"", "NaN is no JSON"),
+        (b"[" * 100_000, b"", "safetensors"),
+    ],
+)  # fmt: skip
+def test_a_deceptive_header_is_refused(tmp_path: Path, header: object, body: bytes, fault: str) -> None:
+    path = write(tmp_path / "model.safetensors", header, body)
+    with pytest.raises(ExciseError, match=fault):
+        read_header(path)
+
+
+def test_an_oversized_header_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((200_000_000).to_bytes(8, "little"))
+    with path.open("r+b") as file:
+        file.truncate(300_000_000)
+    with pytest.raises(ExciseError, match="a header of 200000000 bytes"):
+        read_header(path)
+
+
+def test_mutants_fare_as_with_the_formats_own_library() -> None:
+    found = run(1_500, seed=1)
+    assert found["refused"] > 500 and found["accepted"] > 20 and found["stricter"] > 20
