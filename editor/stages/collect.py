@@ -130,8 +130,9 @@ def collect_chunk(
     for rows, i in batches[0]:
         moments = merge([sums[rows, i] for sums in batches])
         if not bool(torch.isfinite(moments.energy).all()):
+            dtype = str(denoiser(pipeline).dtype).removeprefix("torch.")
             raise ExciseError(
-                f"model.dtype: activations at {sites[i].name} are not finite in {str(denoiser(pipeline).dtype).removeprefix('torch.')}; "
+                f"model.dtype: activations at {sites[i].name} are not finite in {dtype}; "
                 "use bfloat16 or float32, or another checkpoint"
             )
         tensors |= {f"{rows}/{sites[i].name}/{name}": getattr(moments, name).cpu() for name in FIELDS}
