@@ -177,7 +177,7 @@ def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> subp
     partial, limit = out / "partial" / "collect", time.monotonic() + 60
     while not (partial.is_dir() and any(partial.glob("[!.]*"))):
         assert process.poll() is None and time.monotonic() < limit, process.communicate()
-        time.sleep(0.002)
+        time.sleep(0.0005)
     process.send_signal(with_signal)
     printed, errors = process.communicate(timeout=60)
     assert not (out / "statistics.safetensors").exists(), "it ended before it was stopped"

@@ -57,7 +57,7 @@ while killed < kills:
     for _ in range(200):
         pid = child(out)
         if killed < kills:
-            time.sleep(rng.uniform(0, length))
+            time.sleep(rng.uniform(0, length / 2))
             os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         if os.WIFSIGNALED(status):
