@@ -19,7 +19,7 @@ from editor import __version__
 from editor.errors import ExciseError
 from editor.fingerprint import hash_path
 from editor.plan import NAMES, STAGES, Fingerprints, Stage
-from editor.preflight import check_inputs, check_space, quiet_libraries, writing_explained
+from editor.preflight import check_inputs, check_space, length_notes, quiet_libraries, writing_explained
 from editor.prompts import PromptSets, prompt_sets
 from editor.recipe import Recipe, load_recipe
 from editor.record import JobRecord, StageRecord, load_record
@@ -49,7 +49,7 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
     if not team.leads:
         _follow(recipe, sets, folder, stages, team)
         return folder
-    for note in sets.notes:
+    for note in (*sets.notes, *length_notes(recipe, sets)):
         click.echo(note)
     with _locked(folder), writing_explained(folder, "the run"):
         check_space(recipe, sets, folder)

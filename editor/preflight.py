@@ -52,6 +52,23 @@ def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
     check_instruments(settings, sets)
 
 
+def length_notes(recipe: Recipe, sets: PromptSets) -> list[str]:
+    """A sentence for each set and tokenizer of which prompts are cut short."""
+    from editor.diffusion.lengths import cut_short
+
+    groups = {
+        "memorized": [*(prompt for group in sets.located for prompt in group), *sets.held_out],
+        "ordinary": [*(prompt for group in sets.control for prompt in group), *sets.contrast],
+        "judged": list(sets.judged),
+        "never_seen": list(sets.never_seen),
+    }
+    return [
+        f"prompts.{key}: {count} prompts are longer than the checkpoint's {name} takes, which cuts them short"
+        for key, prompts in groups.items()
+        for name, count in cut_short(recipe.model.path, [prompt.text for prompt in prompts]).items()
+    ]
+
+
 def check_instruments(settings: Validate, sets: PromptSets) -> None:
     """Load once what will measure, hours later: judge, SSCD model, and every training image and mask.
 

@@ -172,7 +172,13 @@ def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> subp
     """Run collect in a process of its own and stop it as soon as it has left a partial result."""
     command = [sys.executable, "-m", "editor", "run", str(recipe), "--out", str(out), "--until", "collect"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # A shell starts what it puts into the background with interrupts ignored, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     partial, limit = out / "partial" / "collect", time.monotonic() + 60
     while not (partial.is_dir() and any(partial.glob("[!.]*"))):

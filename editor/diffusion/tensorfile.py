@@ -93,7 +93,9 @@ def _refuse(constant: str) -> None:
 def _entries(header: Any, first: int) -> dict[str, Entry]:
     if not isinstance(header, dict):
         raise ValueError("the header is no JSON object")
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None)
+    if metadata is None:  # absent, or null, which the library takes for absent
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("__metadata__ may hold texts only")
     entries = {}

@@ -20,8 +20,14 @@ from safetensors.torch import save
 from editor.diffusion.tensorfile import read_header
 from editor.errors import ExciseError
 
-STRICTER = ("stands in the header twice", "tensors end at byte", "needs dtype, shape and data_offsets")
-"""Why ours may refuse what the library takes: two tensors of one name, a file without tensors, unknown keys."""
+STRICTER = (
+    "stands in the header twice",
+    "tensors end at byte",
+    "needs dtype, shape and data_offsets",
+    "must be whole numbers",
+)
+"""Why ours may refuse what the library takes: two tensors of one name, a file without tensors, unknown keys, and a side
+of 2^63 or more beside a side of 0, which no tensor has."""
 WORDS = ("F32", "F64", "F16", "I8", "F4", "BOOL", "dtype", "shape", "data_offsets", "__metadata__", "a", "", "é")
 NUMBERS = (0, 1, -1, 2, 7, 8, 16, 2**31, 2**63, 2**64, 1.5, 1e300, True, None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from editor.diffusion.lengths import cut_short
 from editor.diffusion.load import check_folder, denoiser, denoiser_folder, load_pipeline, pick_device, variant_in
 from editor.errors import ExciseError
 
@@ -131,3 +132,9 @@ def test_devices() -> None:
 def test_no_cuda() -> None:
     with pytest.raises(ExciseError, match="no CUDA device"):
         pick_device("cuda")
+
+
+def test_prompts_that_the_tokenizer_cuts_short_are_counted(tiny_checkpoint: Path) -> None:
+    long = "a red circle in the center of a blue plain background " * 3
+    assert cut_short(tiny_checkpoint, ["a red circle", long, long + "x"]) == {"tokenizer": 2}
+    assert cut_short(tiny_checkpoint, ["a red circle"]) == {} == cut_short(tiny_checkpoint, [])
