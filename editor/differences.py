@@ -10,8 +10,7 @@ from rich.table import Table
 
 from editor.diffusion.compare import Difference, compare_folders
 from editor.errors import ExciseError
-
-RECORD = "edit.json"
+from editor.stages.edit import RECORD
 
 
 def planned_entries(record: Path) -> dict[str, int]:

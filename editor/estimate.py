@@ -20,8 +20,6 @@ from editor.diffusion.load import (
     pick_device,
     pick_dtype,
     read_index,
-    variant_in,
-    variant_of,
 )
 from editor.diffusion.sites import sites_of
 from editor.diffusion.tensorfile import BITS, read_header
@@ -59,14 +57,8 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, sets: PromptSets) -> Estimate:
-    """What the job of a recipe takes.
-
-    Raises:
-        ExciseError: a checkpoint that cannot be used; its denoiser's tensors do not fit its configuration.
-    """
+    """What the job of a recipe takes, on a checkpoint that was checked."""
     base = recipe.model.path
-    check_folder(base)
-    check_against_config(base)
     sites = sites_of(base, recipe.collect.sites)
     places = [place for found in tensor_places(base, [site.tensor for site in sites]).values() for place in found]
     files = sum(file.stat().st_size for file in base.rglob("*") if file.is_file())
@@ -97,18 +89,10 @@ def estimate(recipe: Recipe, sets: PromptSets) -> Estimate:
 
 def _numbers(path: Path) -> int:
     """Numbers in the weights of every component, in the copy that is loaded."""
-    total = 0
-    for folder in sorted(path.iterdir()):
-        if folder.is_dir() and (files := sorted(folder.glob("*.safetensors"))):
-            loaded = variant_of(folder)
-            chosen = [file for file in files if variant_in(file.name) == loaded]
-            sharded = [file for name, shards in copies_of(folder).items() for file in shards if len(shards) > 1]
-            whole = [file for file in chosen if file not in sharded]
-            for file in whole or chosen:
-                total += sum(
-                    8 * (entry.stop - entry.start) // BITS[entry.dtype] for entry in read_header(file).values()
-                )
-    return total
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.glob("*.safetensors"))]
+    files = [file for folder in folders for file in next(iter(copies_of(folder).values()))]
+    entries = [entry for file in files for entry in read_header(file).values()]
+    return sum(8 * (entry.stop - entry.start) // BITS[entry.dtype] for entry in entries)
 
 
 def _side(recipe: Recipe) -> int:
@@ -127,8 +111,10 @@ def show_plan(recipe: Recipe, sets: PromptSets, folder: Path, console: Console) 
     """Print the estimate and whether it fits here; False where it cannot.
 
     Raises:
-        ExciseError: as `estimate`.
+        ExciseError: a checkpoint that cannot be used; its denoiser's tensors do not fit its configuration.
     """
+    check_folder(recipe.model.path)
+    check_against_config(recipe.model.path)
     found = estimate(recipe, sets)
     device = pick_device(recipe.model.device)
     memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from editor.recipe import Collect, Locate, Model, Prompts, Recipe, Sampling, Validate
 
@@ -47,27 +48,37 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def clip_tokenizer() -> CLIPTokenizer:
+    """A tokenizer of the tests' prompts, 24 tokens long."""
+    captions = MEMORIZED + [text for texts in TEMPLATES.values() for text in texts] + ORDINARY
+    tokenizer: CLIPTokenizer = CLIPTokenizer().train_new_from_iterator(captions, vocab_size=400, show_progress=False)
+    tokenizer.model_max_length = 24
+    return tokenizer
+
+
+def clip(tokenizer: CLIPTokenizer, width: int, projected: bool) -> Any:
+    """A text encoder of two layers."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=24,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+
+
 def build_tiny_pipeline(seed: int) -> StableDiffusionPipeline:
     """A Stable Diffusion pipeline of random weights: 64x64 images, latents 4x8x8, 7 FFN sites, two seconds of CPU."""
-    captions = MEMORIZED + [text for texts in TEMPLATES.values() for text in texts] + ORDINARY
-    tokenizer = CLIPTokenizer().train_new_from_iterator(captions, vocab_size=400, show_progress=False)
-    tokenizer.model_max_length = 24
+    tokenizer = clip_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text_encoder = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=16,
-                intermediate_size=32,
-                projection_dim=16,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=24,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
+        text_encoder = clip(tokenizer, 16, False)
         unet = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(16, 32),

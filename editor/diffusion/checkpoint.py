@@ -136,10 +136,10 @@ def check_against_config(path: Path) -> None:
     Raises:
         ExciseError: names the file and the tensor.
     """
-    folder = denoiser_folder(path)
+    folder, shapes = denoiser_folder(path), expected_shapes(path)
     for copy, files in copies_of(folder).items():
         found = {name: (file, entry) for file in files for name, entry in read_header(file).items()}
-        for name, shape in expected_shapes(path).items():
+        for name, shape in shapes.items():
             if name not in found:
                 raise ExciseError(f"{folder / copy}: no tensor {name!r}, which config.json asks for; fetch it again")
             file, entry = found[name]

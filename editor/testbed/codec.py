@@ -121,7 +121,7 @@ def train_codec(config: Codec, images: np.ndarray, seed: int, scratch: Path, dev
             output = model.decode(latent).sample
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         loss, psnr = _distance(output.float(), target)
-        _learn(loss + config.divergence * divergence, model.parameters(), optimizer)
+        learn(loss + config.divergence * divergence, model.parameters(), optimizer)
         if step % 100 == 0:
             progress.set_postfix(loss=f"{loss.item():.4f}", psnr=f"{psnr:.1f} dB", refresh=False)
         if (step + 1) % 500 == 0:
@@ -154,7 +154,7 @@ def refine_decoder(
         with torch.autocast(device.type, torch.bfloat16):
             output = model.decode(latents[rows].float().to(device)).sample
         loss, psnr = _distance(output.float(), target)
-        _learn(loss, trained, optimizer)
+        learn(loss, trained, optimizer)
         if step % 100 == 0:
             progress.set_postfix(loss=f"{loss.item():.4f}", psnr=f"{psnr:.1f} dB", refresh=False)
         if (step + 1) % 500 == 0:
@@ -169,7 +169,7 @@ def _distance(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
     return error.abs().mean() + 2.0 * square + 0.25 * edges, -10 * math.log10(square.item() / 4)
 
 
-def _learn(loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+def learn(loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
     """One step, with gradients of at most unit length."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from editor.testbed.checkpointing import load_state, save_state
-from editor.testbed.codec import rate_at
+from editor.testbed.codec import learn, rate_at
 from editor.testbed.config import Text
 
 _SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
@@ -112,10 +112,7 @@ def ground_text(
             states = encoder(picked.to(device))[0]
             predicted = head(states[torch.arange(len(rows)), torch.from_numpy(places)])
         loss = (predicted.float() - target[rows].float().to(device)).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        learn(loss, parameters, optimizer)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         progress.set_postfix(loss=f"{smooth:.4f}", refresh=False)
         if (step + 1) % 500 == 0:

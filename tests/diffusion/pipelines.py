@@ -10,42 +10,9 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
-)
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from tests.conftest import MEMORIZED, ORDINARY, build_tiny_pipeline
-
-
-def clip_tokenizer() -> CLIPTokenizer:
-    """A tokenizer of the tests' prompts, 24 tokens long."""
-    captions = [*MEMORIZED, *ORDINARY]
-    tokenizer: CLIPTokenizer = CLIPTokenizer().train_new_from_iterator(captions, vocab_size=400, show_progress=False)
-    tokenizer.model_max_length = 24
-    return tokenizer
-
-
-def clip(tokenizer: CLIPTokenizer, width: int, projected: bool) -> Any:
-    """A text encoder of two layers."""
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        projection_dim=width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=24,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+from tests.conftest import build_tiny_pipeline, clip, clip_tokenizer
 
 
 def t5(width: int) -> tuple[T5EncoderModel, T5Tokenizer]:
