@@ -88,12 +88,12 @@ def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) 
     Cross-validates among the groups that locating may see, and leaves sweep.csv in the run's folder; a sweep that was
     stopped goes on where it stopped.
     """
-    from editor.job import run_job
+    from editor.job import local_recipe, run_job
     from editor.recipe import load_recipe
     from editor.sweep import GRIDS, run_sweep
 
     folder = run_job(recipe, out, "collect")
-    loaded = load_recipe(recipe)
+    loaded, _ = local_recipe(load_recipe(recipe), folder)
     click.echo(run_sweep(loaded, folder, seeds, ordinary, GRIDS[grid](loaded)))
 
 
@@ -111,10 +111,13 @@ def plan(recipe: Path, out: Path | None) -> None:
     from editor.preflight import quiet_libraries
     from editor.prompts import prompt_sets
     from editor.recipe import load_recipe
+    from editor.sources import sketched
 
     quiet_libraries()
     loaded = load_recipe(recipe)
-    if not show_plan(loaded, prompt_sets(loaded), out or Path("runs") / loaded.name, Console()):
+    with sketched(loaded) as local:
+        fits = show_plan(local, prompt_sets(local), out or Path("runs") / loaded.name, Console())
+    if not fits:
         sys.exit(1)
 
 

@@ -23,7 +23,8 @@ from editor.preflight import check_inputs, check_space, length_notes, quiet_libr
 from editor.prompts import PromptSets, prompt_sets
 from editor.recipe import Recipe, load_recipe
 from editor.record import JobRecord, StageRecord, load_record
-from editor.team import Team, join_team
+from editor.sources import bring, is_elsewhere
+from editor.team import ALONE, Team, join_team
 
 
 def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], fresh: bool = False) -> Path:
@@ -40,25 +41,41 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
     Raises:
         ExciseError: a fault in the recipe, its inputs or the folder; raised before long work where that can be.
     """
-    recipe = load_recipe(recipe_path)
-    sets = prompt_sets(recipe)
-    quiet_libraries()
-    check_inputs(recipe, sets)
+    recipe, team = load_recipe(recipe_path), join_team()
     folder = out or Path("runs") / recipe.name
-    stages, team = STAGES[: NAMES.index(until) + 1], join_team()
+    quiet_libraries()
+    recipe, sources = local_recipe(recipe, folder, team)
+    sets = prompt_sets(recipe)
+    check_inputs(recipe, sets)
+    stages = STAGES[: NAMES.index(until) + 1]
     if not team.leads:
         _follow(recipe, sets, folder, stages, team)
         return folder
-    for note in (*sets.notes, *length_notes(recipe, sets)):
+    brought = [f"{key}: {origin}" for key, origin in sources.items()]
+    for note in (*brought, *sets.notes, *length_notes(recipe, sets)):
         click.echo(note)
     with _locked(folder), writing_explained(folder, "the run"):
         check_space(recipe, sets, folder)
         record = JobRecord() if fresh else load_record(folder)
-        record.version, record.recipe = __version__, str(recipe_path)
+        record.version, record.recipe, record.sources = __version__, str(recipe_path), sources
         job = _Job(recipe, sets, folder, record, team)
         for stage in stages:
             job.advance(stage)
     return folder
+
+
+def local_recipe(recipe: Recipe, folder: Path, team: Team = ALONE) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with what it names elsewhere brought here, once for all processes; and where that came from, by key.
+
+    Raises:
+        ExciseError: as `editor.sources.bring`; another job holds the folder.
+    """
+    if not is_elsewhere(recipe):
+        return recipe, {}
+    if not team.leads:
+        return team.agree((recipe, {}))
+    with _locked(folder), writing_explained(folder, "what the recipe names elsewhere"):
+        return team.agree(bring(recipe, folder))
 
 
 def _follow(recipe: Recipe, sets: PromptSets, folder: Path, stages: tuple[Stage, ...], team: Team) -> None:

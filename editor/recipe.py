@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from editor.errors import ExciseError, explain_validation
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _written(path: Path) -> str:
+    """A path as it was written: `Path` makes one slash of two."""
+    return re.sub("^hf:/(?=[^/])", HUB, str(path))
+
+
+HUB = "hf://"
+Source = Annotated[Path, PlainSerializer(_written, when_used="json")]
+"""A path, or an address on the Hugging Face Hub: ``hf://ORG/NAME@REVISION``, ``hf://datasets/ORG/NAME@REVISION/FILE``.
+The revision is a branch, a tag or a commit; without one it is the default branch, as it is at the start of the run."""
+
+
+def hub_address(path: Path | None) -> str | None:
+    """The ``hf://`` address that a recipe gives instead of a path; None if it is a path."""
+    return text if path and (text := _written(path)).startswith(HUB) else None
 
 
 class Section(BaseModel):
@@ -23,10 +40,14 @@ class Section(BaseModel):
 class Model(Section):
     """Which checkpoint is edited."""
 
-    path: Path
-    """Folder of the checkpoint in diffusers layout, safetensors only."""
-    twin: Path | None = None
-    """Folder of the counterfactual: same training, never shown the memorized images. Only validation reads it."""
+    path: Source
+    """Folder of the checkpoint in diffusers layout, safetensors only; or a repository on the Hub; or a ``.safetensors``
+    file in the layout of the original Stable Diffusion, which diffusers converts first."""
+    twin: Source | None = None
+    """The counterfactual: same training, never shown the memorized images. Only validation reads it."""
+    configuration: Source | None = None
+    """For a single ``.safetensors`` file: folder or repository with the configuration of its components; left out, the
+    repository that diffusers takes for it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the model's forward pass; statistics are float32 or better in every case. ``auto`` is float32 on a
     CPU, and on a GPU bfloat16, or float16 where it has none."""
@@ -37,7 +58,7 @@ class Model(Section):
 
 
 class Prompts(Section):
-    """The prompt sets: tables in txt (a prompt a line), csv, tsv, jsonl or parquet.
+    """The prompt sets: tables in txt (a prompt a line), csv, tsv, jsonl or parquet, local or in a dataset on the Hub.
 
     The column of prompts is called ``prompt``, ``caption`` or ``text``, or named below. Optional columns: ``image`` and
     ``mask`` (paths beside the table: the training image, and a picture that is white on the part of it that counts),
@@ -46,13 +67,13 @@ class Prompts(Section):
     value stay on one side of every split). Other columns are left alone, and named at the start of a run.
     """
 
-    memorized: Path
+    memorized: Source
     """Prompts whose training image the model replicates."""
-    ordinary: Path
+    ordinary: Source
     """Ordinary prompts that locating may see: as contrast, and as the control of the shared-subspace evidence."""
-    judged: Path
+    judged: Source
     """Ordinary prompts that only validation sees, for usefulness; disjoint from ``ordinary``."""
-    never_seen: Path | None = None
+    never_seen: Source | None = None
     """Prompts and images of the same kind as the memorized ones, in no training set: the control of replication."""
     column: str | None = None
     """Name of the column of prompts in every table, where it is not recognised."""

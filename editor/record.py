@@ -37,6 +37,8 @@ class JobRecord(BaseModel):
     """Version of this program that wrote the record last."""
     recipe: str = ""
     """The recipe as given on the command line."""
+    sources: dict[str, str] = {}
+    """Where what the recipe names elsewhere came from, by key: an address on the Hub with the full commit hash."""
     stages: dict[str, StageRecord] = {}
     """The stages that are done."""
     unfinished: dict[str, dict[str, str]] = {}

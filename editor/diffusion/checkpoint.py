@@ -166,7 +166,8 @@ def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict
     places = tensor_places(base, edits)
     unfinished = target.with_name(f".{target.name}.unfinished")
     with _writing(unfinished):
-        _copy(base, unfinished, {file for found in places.values() for file, _ in found})
+        names = [file.relative_to(base).as_posix() for file in _files(base)]
+        copy_files(base, unfinished, names, {file for found in places.values() for file, _ in found})
         planned: dict[Path, dict[str, str]] = {}
         for name, edit in edits.items():
             for file, entry in places[name]:
@@ -202,14 +203,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def _copy(base: Path, target: Path, edited: Collection[Path]) -> None:
-    """The files of a folder, without their permissions: a base that is read-only has an edited copy that is not.
+def copy_files(base: Path, target: Path, names: Iterable[str], edited: Collection[Path] = ()) -> None:
+    """Files of a folder, without their permissions: a base that is read-only has an edited copy that is not.
 
     Cloned where the file system can do that. Else weights that are not ``edited`` are hard links, one file under two
     names; what people change by hand, such as a configuration, is always a copy.
     """
-    for file in _files(base):
-        place = target / file.relative_to(base)
+    for name in names:
+        file, place = base / name, target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if _cloned(file, place):
             continue

@@ -30,14 +30,18 @@ def check_folder(path: Path) -> None:
 
     Raises:
         ExciseError: no such folder; no or a broken ``model_index.json``; a weight file that is not safetensors;
-            custom code; a symbolic link to a folder or out of this one; single-file weights beside the components,
-            which an edit would leave as they are; no safetensors in the denoiser's folder.
+            custom code; a symbolic link to a folder or out of this one, save to the blobs of the Hub's cache; weights
+            beside the components, which an edit would leave as they are; no safetensors in the denoiser's folder.
     """
     if not path.is_dir():
-        raise ExciseError(f"{path}: no such checkpoint folder; correct model.path")
+        raise ExciseError(
+            f"{path}: no such checkpoint folder; correct model.path (a repository on the Hub is written hf://ORG/NAME)"
+        )
     root = path.resolve()
+    cache = root.parents[1] / "blobs" if root.parent.name == "snapshots" else root  # the Hub's cache links to its blobs
     for file in sorted(path.rglob("*")):
-        if file.is_symlink() and (file.is_dir() or not file.resolve().is_relative_to(root)):
+        inside = file.resolve().is_relative_to(root) or file.resolve().parent == cache
+        if file.is_symlink() and (file.is_dir() or not inside):
             raise ExciseError(f"{file}: a symbolic link to elsewhere; copy the folder with cp -rL and use the copy")
         if file.suffix.lower() in PICKLES:
             raise ExciseError(f"{file}: not safetensors, and never opened; remove it, or save it as safetensors")

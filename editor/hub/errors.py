@@ -1,0 +1,70 @@
+"""What the Hub's client raises, in words that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HfUriError,
+    HFValidationError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from editor.errors import ExciseError
+
+LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+@contextmanager
+def hub_explained(what: str) -> Iterator[None]:
+    """Turn the client's errors into ours; ``what`` names the repository or file, and stands first in the message.
+
+    Raises:
+        ExciseError: says what the Hub answered, and what to do.
+    """
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ExciseError(f"{what}: access is gated; accept its terms on its page, then {LOGIN}") from error
+    except RepositoryNotFoundError as error:
+        raise ExciseError(
+            f"{what}: no such repository, or a private one that this token may not see; correct its name, or {LOGIN}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ExciseError(f"{what}: no such revision; give a branch, a tag or a commit hash after @") from error
+    except (IncompleteSnapshotError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ExciseError(
+            f"{what}: the Hub cannot be reached, and the cache does not hold all of it; connect, and repeat the command"
+        ) from error
+    except EntryNotFoundError as error:
+        raise ExciseError(f"{what}: no such file in the repository; correct its path") from error
+    except (HFValidationError, HfUriError) as error:
+        raise ExciseError(f"{what}: {error}") from error
+    except HfHubHTTPError as error:
+        raise ExciseError(f"{what}: {_answer(error)}") from error
+    except httpx2.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise ExciseError(f"{what}: the connection to the Hub failed ({reason}); repeat the command") from error
+
+
+def _answer(error: HfHubHTTPError) -> str:
+    """What the Hub answered, and what to do about it."""
+    status = error.response.status_code
+    said = (error.server_message or error.response.reason_phrase or "").splitlines()
+    message = f"the Hub answered {status}" + (f" ({said[0]})" if said else "")
+    if status == 401:
+        return f"{message}; {LOGIN}"
+    if status == 403:
+        return f"{message}; use a token with rights to do this"
+    if status >= 500 or status == 429:
+        return f"{message}; repeat the command later"
+    return message
