@@ -109,11 +109,13 @@ if sys.argv[4] == "copy":
 from editor.recipe import load_recipe
 from editor.diffusion.checkpoint import copy_with_edits
 from editor.diffusion.sites import sites_of
+from editor.fingerprint import hash_path
 from editor.stages.edit import zeroing
 from editor.stages.locate import read_masks
 recipe, run, target = load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 sites = sites_of(recipe.model.path)
 masks = read_masks(run, sites)
+hash_path(recipe.model.path)  # as every job does at its start, for its fingerprints; the edit takes these hashes over
 ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.monotonic()
 copy_with_edits(recipe.model.path, target, {site.tensor: zeroing(site, masks[site.name]) for site in sites})

@@ -102,7 +102,11 @@ def _side(recipe: Recipe) -> int:
     config = json.loads((denoiser_folder(recipe.model.path) / "config.json").read_text(encoding="utf-8"))
     latent = config.get("sample_size") or 128
     vae = recipe.model.path / "vae" / "config.json"
-    levels = len(json.loads(vae.read_text(encoding="utf-8")).get("block_out_channels", (0,) * 4)) if vae.exists() else 4
+    described = json.loads(vae.read_text(encoding="utf-8")) if vae.exists() else {}
+    channels = described.get("block_out_channels") or described.get(
+        "encoder_block_out_channels"
+    )  # the latter of Sana's
+    levels = len(channels) if channels else 4
     side = int(latent if isinstance(latent, int) else latent[0])
     return side << (levels - 1)
 

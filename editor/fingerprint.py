@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from editor.hashing import sha256_file
 from editor.prompts import Prompt
 from editor.recipe import Recipe
 
@@ -31,8 +32,7 @@ def hash_path(path: Path) -> str:
         OSError: there is no such file or folder.
     """
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_file(path)
     inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
     visible = sorted(name.as_posix() for name in inside if not any(part.startswith(".") for part in name.parts))
     return hash_json({name: hash_path(path / name) for name in visible})

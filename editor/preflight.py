@@ -63,7 +63,7 @@ def length_notes(recipe: Recipe, sets: PromptSets) -> list[str]:
         "never_seen": list(sets.never_seen),
     }
     return [
-        f"prompts.{key}: {count} prompts are longer than the checkpoint's {name} takes, which cuts them short"
+        f"prompts.{key}: {count} prompts are longer than the checkpoint takes of its {name}'s output, and cut short"
         for key, prompts in groups.items()
         for name, count in cut_short(recipe.model.path, [prompt.text for prompt in prompts]).items()
     ]

@@ -96,7 +96,8 @@ class Sampling(Section):
     size: Positive | None = None
     """Height and width of the images in pixels; the checkpoint's own default if left out."""
     batch: Positive = 16
-    """Images denoised together; changes no result beyond rounding."""
+    """Images denoised together at most; changes no result beyond rounding. CogView4 and QwenImage take together only
+    prompts of one length in tokens."""
 
 
 class Collect(Section):

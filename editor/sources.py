@@ -17,6 +17,7 @@ from typing import Any
 
 from editor.errors import ExciseError
 from editor.files import write_json
+from editor.hashing import sha256_file
 from editor.recipe import Recipe, hub_address
 
 CHECKPOINTS = {"path": "base", "twin": "twin"}
@@ -116,7 +117,6 @@ def _bring_checkpoint(recipe: Recipe, key: str, path: Path, target: Path) -> str
 
 def _bring_single_file(recipe: Recipe, key: str, path: Path, target: Path) -> str:
     from editor.diffusion.single_file import convert, usual_configuration
-    from editor.diffusion.tensorfile import sha256_file
     from editor.hub.fetch import fetch_checkpoint, fetch_file, parse_uri
 
     name, origin = str(path), path.name

@@ -1,7 +1,7 @@
 """Reading and editing a checkpoint's weights where they lie.
 
-An edit keeps names, shapes and dtypes, so a file is copied whole and only the edited tensors' ranges are written
-over: header and every other tensor keep their bits, and memory holds one tensor at a time.
+An edit keeps names, shapes and dtypes, so a file is copied with other bytes in the edited tensors' ranges: header and
+every other tensor keep their bits, and memory holds one tensor at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,27 +20,16 @@ import torch
 from torch import Tensor
 
 from editor.diffusion.load import denoiser_folder, variant_in, variant_of
+from editor.diffusion.rewrite import Edit, rewrite
 from editor.diffusion.sites import expected_shapes
-from editor.diffusion.tensorfile import (
-    DTYPES,
-    Entry,
-    overwrite,
-    read_entry,
-    read_header,
-    sha256_range,
-)
-from editor.diffusion.tensorfile import (
-    sha256_file as sha256_file,
-)
+from editor.diffusion.tensorfile import DTYPES, Entry, read_entry, read_header
 from editor.errors import ExciseError
+from editor.hashing import sha256_file
 
 INDEX_MARK = ".safetensors.index"
 FICLONE = 0x40049409
 """Request to a file system to clone a file (linux/fs.h)."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-Edit = Callable[[Tensor], Tensor]
-"""Maps a weight to the edited weight, of the same shape and dtype; called once for each copy of the weights."""
 
 
 @dataclass(frozen=True)
@@ -165,18 +154,17 @@ def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict
     """
     places = tensor_places(base, edits)
     unfinished = target.with_name(f".{target.name}.unfinished")
+    edited: dict[Path, dict[str, tuple[Entry, Edit]]] = {}
+    for name, edit in edits.items():
+        for file, entry in places[name]:
+            edited.setdefault(file, {})[name] = entry, edit
+    hashes = {}
     with _writing(unfinished):
-        names = [file.relative_to(base).as_posix() for file in _files(base)]
-        copy_files(base, unfinished, names, {file for found in places.values() for file, _ in found})
-        planned: dict[Path, dict[str, str]] = {}
-        for name, edit in edits.items():
-            for file, entry in places[name]:
-                digest = overwrite(unfinished / file.relative_to(base), name, entry, edit(read_entry(file, entry)))
-                planned.setdefault(file, {})[name] = digest
-        hashes = {}
         for file in _files(base):
-            relative = file.relative_to(base)
-            hashes[relative.as_posix()] = _compare(file, unfinished / relative, planned.get(file, {}))
+            name = file.relative_to(base).as_posix()
+            before = sha256_file(file)  # before it is linked, which changes its time of change
+            after = _copy(file, unfinished / name, edited.get(file, {}))
+            hashes[name] = FileHashes(before, after or before)
         if target.exists():
             shutil.rmtree(target)
         os.replace(unfinished, target)
@@ -203,19 +191,27 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def copy_files(base: Path, target: Path, names: Iterable[str], edited: Collection[Path] = ()) -> None:
-    """Files of a folder, without their permissions: a base that is read-only has an edited copy that is not.
-
-    Cloned where the file system can do that. Else weights that are not ``edited`` are hard links, one file under two
-    names; what people change by hand, such as a configuration, is always a copy.
-    """
+def copy_files(base: Path, target: Path, names: Iterable[str]) -> None:
+    """Files of a folder in another, as in `copy_with_edits`."""
     for name in names:
-        file, place = base / name, target / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if _cloned(file, place):
-            continue
-        if file in edited or file.suffix != ".safetensors" or not _linked(file, place):
-            shutil.copyfile(file, place)
+        _copy(base / name, target / name, {})
+
+
+def _copy(file: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]]) -> str | None:
+    """A file with edits, without its permissions: a base that is read-only has an edited copy that is not.
+
+    Cloned where the file system can do that. Else weights without an edit are hard links, one file under two names;
+    what people change by hand, such as a configuration, is always a copy.
+
+    Returns:
+        Hex sha256 of the copy if it was edited.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if cloned := _cloned(file, place):
+        return rewrite(file, place, edits, cloned) if edits else None
+    if not edits and file.suffix == ".safetensors" and _linked(file, place):
+        return None
+    return rewrite(file, place, edits)
 
 
 def _linked(file: Path, place: Path) -> bool:
@@ -236,28 +232,3 @@ def _cloned(file: Path, place: Path) -> bool:
         place.unlink(missing_ok=True)
         return False
     return True
-
-
-def _compare(base: Path, edited: Path, planned: Mapping[str, str]) -> FileHashes:
-    """Hashes of a file and its copy, which must differ in the planned tensors at most, and be as planned there.
-
-    Args:
-        base: the file.
-        edited: its copy.
-        planned: name of each edited tensor to the sha256 that its bytes must have.
-    """
-    first = sha256_file(base)
-    hashes = FileHashes(first, first if edited.samefile(base) else sha256_file(edited))
-    if not planned:
-        if hashes.base != hashes.edited:
-            raise ExciseError(f"{edited}: differs from {base}, though nothing in it is edited; check the disk")
-        return hashes
-    before, after = read_header(base), read_header(edited)
-    start = min(entry.start for entry in before.values())
-    if before != after or sha256_range(base, 0, start) != sha256_range(edited, 0, start):
-        raise ExciseError(f"{edited}: its header differs from that of {base}; check the disk")
-    for name, entry in before.items():
-        expected = planned.get(name) or sha256_range(base, entry.start, entry.stop)
-        if sha256_range(edited, entry.start, entry.stop) != expected:
-            raise ExciseError(f"{edited}: {name}: not the bytes that were planned; check the disk")
-    return hashes

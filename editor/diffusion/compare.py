@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from editor.diffusion.tensorfile import BITS, Entry, read_header, sha256_file
+from editor.diffusion.tensorfile import BITS, Entry, read_header
 from editor.errors import ExciseError
+from editor.hashing import sha256_file
 
 BLOCK = 2**24
 """Bytes compared at a time."""

@@ -19,6 +19,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LONGEST = {"CogView4Pipeline": 16, "QwenImagePipeline": 1}
+"""Pipelines that pad the texts of a batch to its longest, and the multiple of tokens that they go up to; the others pad
+to one length always. CogView4 masks no padding, so that the image of a short prompt depends on the longest beside it;
+QwenImage does, but what stands there still goes through the FFNs of the text."""
+
 
 def noise_key(text: str, seed: int) -> int:
     """Seed of the noise of one image: 63 bits that depend on the prompt's text and the seed, and on nothing else."""
@@ -111,11 +116,22 @@ def _guidance(known: Mapping[str, inspect.Parameter], count: int, scale: float) 
     return {"guidance_scale": scale}
 
 
+def text_lengths(pipeline: DiffusionPipeline, prompts: Sequence[str]) -> list[int]:
+    """Tokens that each prompt is padded to when it is alone; 0 for all where the batch has no part in it."""
+    multiple = LONGEST.get(type(pipeline).__name__)
+    if multiple is None:
+        return [0] * len(prompts)
+    run: Any = pipeline
+    template: str = getattr(run, "prompt_template_encode", "{}")  # QwenImage's
+    tokens = run.tokenizer([template.format(prompt) for prompt in prompts]).input_ids
+    return [-(-len(ids) // multiple) * multiple for ids in tokens]
+
+
 def generate(pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
     """One image per (prompt, seed) pair: ``(len(prompts), 3, height, width)`` float32 in [0, 1], on the CPU.
 
-    Pairs are taken in order, ``sampling.batch`` at a time; an image does not depend on the others of its batch
-    beyond rounding.
+    Pairs are taken in order, at most ``sampling.batch`` at a time; an image does not depend on the others of its
+    batch beyond rounding.
     """
     pairs = list(zip(prompts, seeds, strict=True))
 
@@ -124,11 +140,11 @@ def generate(pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequenc
         keys = [noise_key(text, seed) for text, seed in part]
         return denoise(pipeline, [text for text, _ in part], keys, sampling)
 
-    return torch.cat(list(in_batches(make, len(pairs), sampling.batch)))
+    return torch.cat(list(in_batches(make, text_lengths(pipeline, prompts), sampling.batch)))
 
 
-def in_batches(work: Callable[[int, int], T], count: int, size: int) -> Iterator[T]:
-    """``work(start, stop)`` for consecutive parts of ``count`` items, at most ``size`` at a time.
+def in_batches(work: Callable[[int, int], T], lengths: Sequence[int], size: int) -> Iterator[T]:
+    """``work(start, stop)`` for consecutive items, at most ``size`` at a time, those of a batch of one length.
 
     Where the device runs out of memory the part is halved, tried again, and the smaller size is kept; ``work`` must
     leave nothing behind when it fails.
@@ -137,8 +153,9 @@ def in_batches(work: Callable[[int, int], T], count: int, size: int) -> Iterator
         ExciseError: not even one item fits.
     """
     start = 0
-    while start < count:
-        stop = min(count, start + size)
+    while start < len(lengths):
+        whole = range(start, min(len(lengths), start + size))
+        stop = next((i for i in whole if lengths[i] != lengths[start]), whole.stop)
         try:
             found = work(start, stop)
         except torch.OutOfMemoryError as error:

@@ -1,25 +1,37 @@
-"""Prompts that a checkpoint's tokenizers cut short."""
+"""Prompts that a checkpoint cuts short."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers
 from transformers import AutoTokenizer
+
+from editor.diffusion.load import read_index
 
 UNLIMITED = 100_000
 """Tokenizers without a limit state one far above this."""
 
 
 def cut_short(path: Path, texts: Sequence[str]) -> dict[str, int]:
-    """How many of the texts are longer than each tokenizer of a checkpoint folder takes; none without such a text.
+    """How many of the texts are longer than what is taken of each tokenizer's output; none without such a text.
 
     What is over the limit is not seen by the model, so that two prompts may be one to it.
     """
     found = {}
     for folder in sorted(path.glob("tokenizer*")):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if texts and tokenizer.model_max_length < UNLIMITED:
+        limit = min(tokenizer.model_max_length, _taken(path))
+        if texts and limit < UNLIMITED:
             lengths = [len(ids) for ids in tokenizer(list(texts), truncation=False).input_ids]
-            found[folder.name] = sum(length > tokenizer.model_max_length for length in lengths)
+            found[folder.name] = sum(length > limit for length in lengths)
     return {name: count for name, count in found.items() if count}
+
+
+def _taken(path: Path) -> int:
+    """Tokens that the pipeline takes of a text, whatever its tokenizers state: language models state thousands."""
+    pipeline = getattr(diffusers, read_index(path)["_class_name"])
+    argument = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    return UNLIMITED if argument is None else int(argument.default)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
@@ -62,13 +63,14 @@ def read_index(path: Path) -> dict[str, Any]:
     """
     file = path / "model_index.json"
     try:
-        index = json.loads(file.read_text(encoding="utf-8"))
+        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExciseError(f"{file}: cannot be read ({error.strerror}); give a folder in diffusers layout") from error
     except ValueError as error:
         raise ExciseError(f"{file}: not valid JSON: {error}") from error
-    if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
-        raise ExciseError(f"{file}: _class_name: no stock pipeline is named; custom pipelines are refused")
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    if not isinstance(name, str) or not hasattr(diffusers, name):
+        raise ExciseError(f"{file}: _class_name: {name!r} is no pipeline of diffusers; custom pipelines are refused")
     for name, value in index.items():
         if isinstance(value, list) and value[0] not in LIBRARIES | {None}:
             raise ExciseError(f"{file}: {name}: library {value[0]!r} is refused; known are {sorted(LIBRARIES)}")

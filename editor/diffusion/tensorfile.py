@@ -1,8 +1,7 @@
-"""One safetensors file, byte by byte: where its tensors lie, reading one, writing over one."""
+"""One safetensors file, byte by byte: where its tensors lie, and reading one."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -37,19 +36,6 @@ class Entry:
     start: int
     """Offset of its first byte in the file."""
     stop: int
-
-
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_range(path: Path, start: int, stop: int) -> str:
-    """Hex sha256 of a part of a file's bytes."""
-    with path.open("rb") as file:
-        file.seek(start)
-        return hashlib.sha256(file.read(stop - start)).hexdigest()
 
 
 def read_header(path: Path) -> dict[str, Entry]:
@@ -136,21 +122,3 @@ def read_entry(path: Path, entry: Entry) -> Tensor:
         file.seek(entry.start)
         file.readinto(data)
     return torch.frombuffer(data, dtype=DTYPES[entry.dtype]).reshape(entry.shape)
-
-
-def overwrite(path: Path, name: str, entry: Entry, value: Tensor) -> str:
-    """Write over a tensor in place; returns the hex sha256 of its new bytes.
-
-    Raises:
-        ExciseError: ``value`` has another shape or dtype.
-    """
-    if tuple(value.shape) != entry.shape or value.dtype != DTYPES[entry.dtype]:
-        raise ExciseError(
-            f"{path}: {name}: {entry.dtype} {entry.shape} in the file, but the edit gives {value.dtype} "
-            f"{tuple(value.shape)}; locate again on this checkpoint"
-        )
-    data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
-    with path.open("r+b") as file:
-        file.seek(entry.start)
-        file.write(data)
-    return hashlib.sha256(data).hexdigest()

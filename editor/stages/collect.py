@@ -28,7 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from editor.diffusion.checkpoint import check_finite
-from editor.diffusion.denoise import calls_of, denoise, in_batches, noise_key
+from editor.diffusion.denoise import calls_of, denoise, in_batches, noise_key, text_lengths
 from editor.diffusion.hooks import site_inputs
 from editor.diffusion.load import denoiser, execution_device, load_pipeline, pick_device, pick_dtype
 from editor.diffusion.sites import Site, find_sites
@@ -125,7 +125,7 @@ def collect_chunk(
     def work(start: int, stop: int) -> Sums:
         return _collect_batch(recipe, pipeline, sites, chunk.texts[start:stop], chunk.keys[start:stop])
 
-    batches = list(in_batches(work, len(chunk.texts), recipe.sampling.batch))
+    batches = list(in_batches(work, text_lengths(pipeline, chunk.texts), recipe.sampling.batch))
     tensors: dict[str, Tensor] = {}
     for rows, i in batches[0]:
         moments = merge([sums[rows, i] for sums in batches])

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from editor.diffusion.checkpoint import Edit, check_finite, copy_with_edits
+from editor.diffusion.checkpoint import check_finite, copy_with_edits
 from editor.diffusion.load import check_folder
+from editor.diffusion.rewrite import Edit
 from editor.diffusion.sites import Site, sites_of
 from editor.files import write_json
 from editor.prompts import PromptSets

@@ -23,11 +23,11 @@ from editor.attacks.arms import (
     read_seconds,
     seeds_of,
 )
-from editor.diffusion.checkpoint import sha256_file
 from editor.diffusion.load import pick_device
 from editor.diffusion.sites import sites_of
 from editor.errors import ExciseError
 from editor.files import write_json
+from editor.hashing import sha256_file
 from editor.measures import tally
 from editor.measures.agreement import judge_images
 from editor.measures.replication import load_target

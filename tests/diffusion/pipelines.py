@@ -1,8 +1,7 @@
-"""Whole pipelines of several families, real classes at tiny sizes with random weights."""
+"""Whole pipelines of every family, real classes at tiny sizes with random weights."""
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,10 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from tests.conftest import build_tiny_pipeline, clip, clip_tokenizer
-
-
-def t5(width: int) -> tuple[T5EncoderModel, T5Tokenizer]:
-    """A T5 encoder, and a tokenizer that spells."""
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    tokenizer = T5Tokenizer(
-        vocab=[*pieces, *((letter, -3.0) for letter in string.ascii_lowercase)], extra_ids=0, model_max_length=64
-    )
-    config = T5Config(vocab_size=64, d_model=width, d_kv=4, d_ff=2 * width, num_layers=2, num_heads=2)
-    return T5EncoderModel(config), tokenizer
+from tests.diffusion.architectures import TINY
+from tests.diffusion.encoders import bert, gemma, glm, qwen, t5
 
 
 def vae(channels: int) -> AutoencoderKL:
@@ -42,27 +32,15 @@ def vae(channels: int) -> AutoencoderKL:
 def sdxl() -> DiffusionPipeline:
     """Stable Diffusion XL: two text encoders, pooled text, sizes as conditions."""
     tokenizer = clip_tokenizer()
+    widths = {"cross_attention_dim": 32, "projection_class_embeddings_input_dim": 6 * 4 + 16}
+    config = TINY["UNet2DConditionModel"].config | widths
     return diffusers.StableDiffusionXLPipeline(
         vae=vae(4),
         text_encoder=clip(tokenizer, 16, False),
         text_encoder_2=clip(tokenizer, 16, True),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(8, 16),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            layers_per_block=1,
-            transformer_layers_per_block=(1, 2),
-            attention_head_dim=(2, 4),
-            norm_num_groups=4,
-            cross_attention_dim=32,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=4,
-            projection_class_embeddings_input_dim=6 * 4 + 16,
-            use_linear_projection=True,
-        ),
+        unet=diffusers.UNet2DConditionModel(**config),
         scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", timestep_spacing="leading"),
     )
 
@@ -97,6 +75,8 @@ def sd3() -> DiffusionPipeline:
 def flux() -> DiffusionPipeline:
     """Flux: guidance as an input of the model, timesteps that depend on the size."""
     tokenizer, (encoder, spelling) = clip_tokenizer(), t5(16)
+    widths = {"joint_attention_dim": 16, "pooled_projection_dim": 16}
+    config = TINY["FluxTransformer2DModel"].config | widths | {"num_layers": 1, "num_single_layers": 2}
     return diffusers.FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=vae(4),
@@ -104,37 +84,93 @@ def flux() -> DiffusionPipeline:
         tokenizer=tokenizer,
         text_encoder_2=encoder,
         tokenizer_2=spelling,
-        transformer=diffusers.FluxTransformer2DModel(
-            in_channels=16,
-            num_layers=1,
-            num_single_layers=2,
-            attention_head_dim=8,
-            num_attention_heads=2,
-            joint_attention_dim=16,
-            pooled_projection_dim=16,
-            guidance_embeds=True,
-            axes_dims_rope=(4, 2, 2),
-        ),
+        transformer=diffusers.FluxTransformer2DModel(**config),
     )
 
 
 def pixart() -> DiffusionPipeline:
     """PixArt-alpha: the older kind of callback, a caption mask."""
     encoder, spelling = t5(16)
+    config = TINY["PixArtTransformer2DModel"].config | {"caption_channels": 16}
     return diffusers.PixArtAlphaPipeline(
         tokenizer=spelling,
         text_encoder=encoder,
         vae=vae(4),
-        transformer=diffusers.PixArtTransformer2DModel(
-            sample_size=8,
-            num_layers=2,
-            attention_head_dim=4,
-            num_attention_heads=3,
-            cross_attention_dim=12,
-            caption_channels=16,
-            use_additional_conditions=False,
-        ),
+        transformer=diffusers.PixArtTransformer2DModel(**config),
         scheduler=diffusers.DPMSolverMultistepScheduler(),
+    )
+
+
+def hunyuan() -> DiffusionPipeline:
+    """HunyuanDiT: BERT and T5 side by side, noise at every step."""
+    (encoder, spelling), (encoder_2, spelling_2) = bert(12), t5(16)
+    config = TINY["HunyuanDiT2DModel"].config | {"text_len": 77, "text_len_t5": 256}
+    return diffusers.HunyuanDiTPipeline(
+        vae=vae(4),
+        text_encoder=encoder,
+        tokenizer=spelling,
+        text_encoder_2=encoder_2,
+        tokenizer_2=spelling_2,
+        transformer=diffusers.HunyuanDiT2DModel(**config),
+        scheduler=diffusers.DDPMScheduler(beta_end=0.018, prediction_type="v_prediction", steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def cogview4() -> DiffusionPipeline:
+    """CogView4: a language model's states, guidance in a second pass, text padded to the longest of the batch."""
+    encoder, spelling = glm(12)
+    return diffusers.CogView4Pipeline(
+        tokenizer=spelling,
+        text_encoder=encoder,
+        vae=vae(4),
+        transformer=diffusers.CogView4Transformer2DModel(**TINY["CogView4Transformer2DModel"].config),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75, time_shift_type="linear"
+        ),
+    )
+
+
+def qwenimage() -> DiffusionPipeline:
+    """QwenImage: as CogView4, with masked padding, true guidance and a video autoencoder."""
+    encoder, tokenizer = qwen(12)
+    return diffusers.QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
+        vae=diffusers.AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=1,
+            latents_mean=[0.0] * 4,
+            latents_std=[1.0] * 4,
+        ),
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        transformer=diffusers.QwenImageTransformer2DModel(**TINY["QwenImageTransformer2DModel"].config),
+    )
+
+
+def sana() -> DiffusionPipeline:
+    """Sana: an instruction before the prompt, FFNs of convolutions, a deep autoencoder."""
+    encoder, tokenizer = gemma(10)
+    return diffusers.SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=encoder,
+        vae=diffusers.AutoencoderDC(
+            latent_channels=4,
+            encoder_block_out_channels=(8, 8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8, 8),
+            encoder_layers_per_block=(1, 1, 1, 1),
+            decoder_layers_per_block=(1, 1, 1, 1),
+            encoder_qkv_multiscales=((), (), (), ()),
+            decoder_qkv_multiscales=((), (), (), ()),
+        ),
+        transformer=diffusers.SanaTransformer2DModel(**TINY["SanaTransformer2DModel"].config),
+        scheduler=diffusers.DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
     )
 
 
@@ -144,6 +180,10 @@ FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd3": sd3,
     "flux": flux,
     "pixart": pixart,
+    "hunyuan": hunyuan,
+    "cogview4": cogview4,
+    "qwenimage": qwenimage,
+    "sana": sana,
 }
 
 

@@ -24,11 +24,11 @@ from editor.diffusion.checkpoint import (
     copies_of,
     copy_with_edits,
     read_tensor,
-    sha256_file,
     tensor_names,
     tensor_places,
 )
 from editor.errors import ExciseError
+from editor.hashing import sha256_file
 
 NAME = "mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight"
 OTHER = "up_blocks.0.attentions.1.transformer_blocks.0.ff.net.2.weight"

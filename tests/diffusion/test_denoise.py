@@ -106,4 +106,4 @@ def test_one_item_that_does_not_fit_is_explained() -> None:
         raise torch.OutOfMemoryError
 
     with pytest.raises(ExciseError, match="not enough memory even for one image"):
-        list(in_batches(work, 5, 4))
+        list(in_batches(work, [0] * 5, 4))

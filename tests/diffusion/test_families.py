@@ -11,17 +11,20 @@ from safetensors.torch import load_file
 
 from editor.diffusion.compare import compare_folders
 from editor.diffusion.denoise import calls_of, denoise, generate, noise_key
+from editor.diffusion.lengths import cut_short
 from editor.diffusion.load import denoiser, load_pipeline
 from editor.diffusion.patching import zeroed
 from editor.diffusion.sites import find_sites
 from editor.job import run_job
-from editor.prompts import prompt_sets
 from editor.recipe import Recipe, Sampling, load_recipe
 from editor.stages import collect, locate
+from tests.conftest import changed
 from tests.diffusion.pipelines import FAMILIES, save
 from tests.jobs import excise, write_recipe
 
 TEXTS = ["a red circle", "an astronaut in an orange suit", "a pile of old coins"]
+TWO_PASSES = ("cogview4", "qwenimage")
+"""Families that run guidance as a second pass, on the negative prompt, instead of stacking its rows on the others."""
 SAMPLING = Sampling(steps=3, guidance=4.0, size=64, batch=2)
 
 
@@ -43,17 +46,18 @@ def test_an_image_belongs_to_prompt_and_seed_whatever_the_batch(pipeline: Diffus
     assert (other[0] - one[0]).abs().max() > 0.01
 
 
-def test_the_loop_stops_after_the_calls_asked_for(pipeline: DiffusionPipeline) -> None:
+def test_the_loop_stops_after_the_calls_asked_for(folder: Path, pipeline: DiffusionPipeline) -> None:
     assert calls_of(pipeline, SAMPLING) == 3
     counted: list[int] = []
     handle = denoiser(pipeline).register_forward_pre_hook(lambda *_: counted.append(1))
     keys = [noise_key(text, 0) for text in TEXTS]
     seen: list[int] = []
     part = denoise(pipeline, TEXTS, keys, SAMPLING, calls=2, on_call=seen.append, decode=False)
-    assert (len(counted), seen) == (2, [0, 1])
+    passes = 2 if folder.name in TWO_PASSES else 1
+    assert (len(counted), seen) == (2 * passes, [0, 1])
     whole = denoise(pipeline, TEXTS, keys, SAMPLING, decode=False)
     handle.remove()
-    assert len(counted) == 5 and part.shape == whole.shape and not torch.equal(part, whole)
+    assert len(counted) == 5 * passes and part.shape == whole.shape and not torch.equal(part, whole)
 
 
 def test_from_collect_to_an_edit_that_loads(folder: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
@@ -74,28 +78,52 @@ def test_from_collect_to_an_edit_that_loads(folder: Path, tiny_recipe: Recipe, t
     assert not any(path.is_symlink() for path in (run / "edited").rglob("*"))
 
 
-def test_rows_of_guidance_are_told_apart(folder: Path, tiny_recipe: Recipe) -> None:
-    """Conditional statistics under guidance are, at the first call, those without guidance; the pooled ones are not."""
-    recipe = tiny_recipe.model_copy(
-        update={
-            "model": tiny_recipe.model.model_copy(update={"path": folder}),
-            "sampling": SAMPLING,
-            "collect": tiny_recipe.collect.model_copy(update={"calls": 2}),
-        }
-    )
-    pipeline = load_pipeline(folder, torch.float32, torch.device("cpu"))
+def test_rows_of_guidance_are_told_apart(folder: Path, pipeline: DiffusionPipeline, tiny_recipe: Recipe) -> None:
+    """Conditional statistics under guidance are, at the first call, those without guidance; the pooled ones have those
+    of the negative prompt beside them, which in a pass of its own has its own number of text tokens."""
     sites = find_sites(denoiser(pipeline))
-    chunk = collect.plan_chunks(recipe, prompt_sets(recipe))[0]
-    guided = collect.collect_chunk(recipe, pipeline, sites, chunk)
-    distilled = "FluxPipeline" in type(pipeline).__name__
-    without = SAMPLING.model_copy(update={"guidance": 4.0 if distilled else 1.0})
-    alone = collect.collect_chunk(recipe.model_copy(update={"sampling": without}), pipeline, sites, chunk)
+    distilled = folder.name == "flux"
+    texts = tuple(TEXTS[:2])
+
+    def collected(texts: tuple[str, ...], guidance: float) -> dict[str, torch.Tensor]:
+        sampling = SAMPLING.model_copy(update={"guidance": guidance})
+        recipe = changed(tiny_recipe, "collect", calls=2).model_copy(update={"sampling": sampling})
+        return collect.collect_chunk(recipe, pipeline, sites, collect.Chunk("memorized", 0, texts, (5, 5)))
+
+    guided, alone = collected(texts, 4.0), collected(texts, 4.0 if distilled else 1.0)
+    negative = collected((" " if folder.name == "qwenimage" else "",) * 2, 1.0)
     for site in sites:
         name = f"{site.name}/energy"
         torch.testing.assert_close(guided[f"conditional/{name}"][0], alone[f"both/{name}"][0], rtol=1e-3, atol=1e-5)
-        pooled = guided[f"both/{site.name}/tokens"] / guided[f"conditional/{site.name}/tokens"]
-        assert pooled.tolist() == [1.0 if distilled else 2.0] * 2
-        assert guided[f"both/{site.name}/prompts"] == len(chunk.texts)
+        if folder.name in TWO_PASSES:
+            both = alone[f"both/{name}"][0] + negative[f"both/{name}"][0]
+            torch.testing.assert_close(guided[f"both/{name}"][0], both, rtol=1e-3, atol=1e-5)
+        name = f"{site.name}/tokens"
+        beside = 0 if distilled else negative[f"both/{name}"]
+        assert torch.equal(guided[f"both/{name}"], guided[f"conditional/{name}"] + beside)
+        assert guided[f"both/{site.name}/prompts"] == len(texts)
+
+
+def test_statistics_belong_to_the_prompts_whatever_the_batch(
+    folder: Path, pipeline: DiffusionPipeline, tiny_recipe: Recipe
+) -> None:
+    sites = find_sites(denoiser(pipeline))
+    chunk = collect.Chunk("memorized", 0, (*TEXTS, TEXTS[0]), (5,) * 4)
+
+    def collected(batch: int) -> dict[str, torch.Tensor]:
+        sampling = SAMPLING.model_copy(update={"batch": batch})
+        return collect.collect_chunk(tiny_recipe.model_copy(update={"sampling": sampling}), pipeline, sites, chunk)
+
+    one, four = collected(1), collected(4)
+    for name in one.keys() - {"cost"}:
+        torch.testing.assert_close(one[name], four[name], rtol=1e-3, atol=1e-5)
+    assert four["cost"][0] == {"cogview4": 9, "qwenimage": 12}.get(folder.name, 3)
+
+
+def test_prompts_that_are_cut_short_are_counted(folder: Path) -> None:
+    long = " ".join(["carpet"] * 1100)
+    assert cut_short(folder, [TEXTS[0], long]) == {path.name: 1 for path in folder.glob("tokenizer*")}
+    assert cut_short(folder, TEXTS) == {}
 
 
 def test_statistics_of_text_and_image_streams_are_apart(tmp_path: Path, tiny_recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -101,15 +102,34 @@ def test_links_out_of_the_folder(copy: Path, tmp_path: Path) -> None:
         check_folder(copy)
 
 
+def test_links_of_the_hubs_cache(copy: Path, tmp_path: Path) -> None:
+    """A snapshot's files are links to the blobs beside it, and to nothing else."""
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123456789abcdef"
+    blobs = tmp_path / "models--org--name" / "blobs"
+    blobs.mkdir(parents=True)
+    for number, file in enumerate(sorted(file for file in copy.rglob("*") if file.is_file())):
+        place = snapshot / file.relative_to(copy)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(blobs / str(number))
+        place.symlink_to(os.path.relpath(blobs / str(number), place.parent))
+    check_folder(snapshot)
+    load_pipeline(snapshot, torch.float32, torch.device("cpu"))
+    (tmp_path / "secret.json").write_text("{}")
+    (snapshot / "unet" / "more.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(ExciseError, match="a symbolic link to elsewhere"):
+        check_folder(snapshot)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"_class_name": ["pipeline", "Mine"]}, "_class_name: no stock pipeline"),
+        ({"_class_name": ["pipeline", "Mine"]}, "_class_name: .* is no pipeline of diffusers"),
+        ({"_class_name": "MyPipeline"}, "_class_name: 'MyPipeline' is no pipeline of diffusers"),
         ({"unet": ["os", "system"]}, "unet: library 'os' is refused"),
         ({"unet": [None, None]}, "no denoiser"),
     ],
 )
-def test_indexes(copy: Path, change: dict[str, list[str]], message: str) -> None:
+def test_indexes(copy: Path, change: dict[str, object], message: str) -> None:
     file = copy / "model_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(ExciseError, match=f"model_index.json: {message}"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from editor.diffusion.tensorfile import DTYPES, overwrite, read_entry, read_header
+from editor.diffusion.rewrite import rewrite
+from editor.diffusion.tensorfile import DTYPES, read_entry, read_header
 from editor.errors import ExciseError
 from tests.diffusion.mutants import run
 
@@ -50,10 +54,34 @@ def test_what_was_saved_is_read_and_can_be_written_over(
         name: (DTYPE[value.dtype], tuple(value.shape)) for name, value in tensors.items()
     }
     changed = next(iter(tensors))
-    overwrite(path, changed, entries[changed], torch.zeros_like(tensors[changed]))
+    copy, clone = path.with_name("copy.safetensors"), path.with_name("clone.safetensors")
+    shutil.copyfile(path, clone)
+    edits = {changed: (entries[changed], torch.zeros_like)}
     tensors[changed] = torch.zeros_like(tensors[changed])
-    for name, e in read_header(path).items():
-        assert torch.equal(read_entry(path, e), tensors[name])
+    for place in (copy, clone):
+        digest = rewrite(path, place, edits, cloned=place is clone)
+        assert digest == hashlib.sha256(place.read_bytes()).hexdigest()
+        for name, e in read_header(place).items():
+            assert torch.equal(read_entry(place, e), tensors[name])
+
+
+def test_a_disk_that_gives_back_other_bytes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, place = tmp_path / "base.safetensors", tmp_path / "copy.safetensors"
+    save_file({"a": torch.randn(3_000_000), "b": torch.randn(9)}, base)
+    edits = {"b": (read_header(base)["b"], torch.zeros_like)}
+    assert rewrite(base, place, edits) == hashlib.sha256(place.read_bytes()).hexdigest()
+    keeps = os.pwrite
+    for bad in (64, 9_000_000, base.stat().st_size - 1):  # of the header, of a kept tensor, of the edited one
+
+        def damaged(file: int, block: memoryview, start: int, bad: int = bad) -> int:
+            data = bytearray(block)
+            if start <= bad < start + len(data):
+                data[bad - start] ^= 1
+            return keeps(file, data, start)
+
+        monkeypatch.setattr(os, "pwrite", damaged)
+        with pytest.raises(ExciseError, match="not what was written"):
+            rewrite(base, place, edits)
 
 
 @pytest.mark.parametrize(
