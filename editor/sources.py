@@ -41,15 +41,14 @@ def bring(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     Raises:
         ExciseError: names the key or address, and what the Hub or diffusers said.
     """
-    origins: dict[str, str] = {}
+    tables, origins = _bring_tables(recipe)  # first: they are small, and may be wrong
     model: dict[str, Any] = {}
     for key, name in CHECKPOINTS.items():
         path = getattr(recipe.model, key)
         if path is not None and _is_foreign(path):
             model[key] = folder / name
             origins[f"model.{key}"] = _bring_checkpoint(recipe, f"model.{key}", path, folder / name)
-    tables, found = _bring_tables(recipe)
-    return _changed(recipe, model, tables), origins | found
+    return _changed(recipe, model, tables), origins
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, HfFileSystem, constants
 
 from tests.hub.server import Hub
+
+TEMPLATE = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
 
 
 @pytest.fixture
@@ -21,6 +23,19 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         hub.add_user("rita", "hf_rita", role="read", orgs=("acme",))
         hub.add_user("bob", "hf_bob")
         yield hub
+
+
+@pytest.fixture
+def at_home(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This process as one that was started with the test's Hub in its environment and alice's token; its cache."""
+    home = tmp_path / "home"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + TEMPLATE)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    HfFileSystem.clear_instance_cache()
+    return home
 
 
 @pytest.fixture

@@ -1,0 +1,172 @@
+"""Checkpoints, configurations and tables by their addresses on the Hub, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from editor.recipe import Recipe
+from tests.conftest import build_tiny_pipeline
+from tests.diffusion.original import save_original
+from tests.hub import command
+from tests.hub.server import Hub
+from tests.jobs import excise, refused, write_recipe
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def repo(hub: Hub, tiny_checkpoint: Path) -> str:
+    """The tiny checkpoint in a repository, with what repositories hold besides; returns the commit."""
+    files = folder_files(tiny_checkpoint) | {
+        "README.md": b"---\nlicense: openrail++\n---\n# Tiny\n",
+        "LICENSE.md": b"terms\n",
+        "unet/diffusion_pytorch_model.bin": b"a pickle",
+        "tiny-pruned.safetensors": b"one file",
+        "scripts/run.py": b"print()",
+    }
+    return hub.add_repo("acme/tiny", files)
+
+
+@pytest.fixture
+def tables(hub: Hub, tiny_tables: Path) -> None:
+    hub.add_repo(
+        "acme/prompts", {f"data/{name}": data for name, data in folder_files(tiny_tables).items()}, kind="dataset"
+    )
+    hub.add_repo("acme/judged", {"judged.csv": (tiny_tables / "judged.csv").read_bytes()}, kind="dataset")
+
+
+@pytest.fixture
+def recipe(tiny_recipe: Recipe, tmp_path: Path) -> Path:
+    changes = {
+        "model.path": "hf://acme/tiny",
+        "prompts.memorized": "hf://datasets/acme/prompts@main/data/memorized.csv",
+        "prompts.ordinary": "hf://datasets/acme/prompts/data/ordinary.csv",
+        "prompts.judged": "hf://datasets/acme/judged",
+        "prompts.never_seen": "hf://datasets/acme/prompts/data/never_seen.csv",
+    }
+    return write_recipe(tmp_path / "recipe.toml", tiny_recipe, changes)
+
+
+def test_a_job_whose_inputs_are_all_on_the_hub(
+    hub: Hub,
+    at_home: Path,
+    repo: str,
+    tables: None,
+    recipe: Path,
+    tiny_recipe: Recipe,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    done = excise("plan", recipe, "--out", run)
+    assert done.exit_code == 0, done.output
+    assert "7 (ffn)" in done.stdout and not (run / "base").exists()
+    whole = sum(request.status == 200 for request in hub.requests if request.endpoint == "cdn")
+    assert hub.count("cdn") and whole < hub.count("cdn")  # pictures whole; of the weights parts, which answer 206
+
+    ran = command.excise(hub, at_home, "run", recipe, "--until", "edit", "--out", run)
+    assert ran.returncode == 0, ran.stderr
+    assert f"model.path: hf://models/acme/tiny@{repo}" in ran.stdout
+    job = json.loads((run / "job.json").read_text())
+    assert job["sources"]["model.path"] == f"hf://models/acme/tiny@{repo}"
+    assert job["sources"]["prompts.judged"].endswith(f"@{hub.head('acme/judged', kind='dataset')}/judged.csv")
+    base = folder_files(run / "base")
+    assert base == folder_files(tiny_checkpoint) | {
+        name: data for name, data in hub.files("acme/tiny").items() if name in ("README.md", "LICENSE.md")
+    }
+    assert not any(path.is_symlink() for path in run.rglob("*"))
+
+    local = write_recipe(tmp_path / "local.toml", tiny_recipe)
+    assert excise("run", local, "--until", "edit", "--out", tmp_path / "local").exit_code == 0
+    edited = [load_file(folder / "edited" / "unet" / WEIGHTS) for folder in (run, tmp_path / "local")]
+    assert all((edited[0][name] == edited[1][name]).all() for name in edited[1])
+
+    before = hub.count("cdn")
+    done = excise("run", recipe, "--until", "edit", "--out", run)
+    assert done.exit_code == 0 and hub.count("cdn") == before
+    assert done.stdout.count("done before") == 4
+
+
+def test_a_repository_that_moved_on_is_a_new_input(
+    hub: Hub, at_home: Path, repo: str, tables: None, recipe: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert excise("run", recipe, "--until", "collect", "--out", run).exit_code == 0
+    second = tmp_path / "second"
+    build_tiny_pipeline(seed=1).save_pretrained(second)
+    moved = hub.add_repo("acme/tiny", folder=second)
+    pinned = tmp_path / "pinned.toml"
+    pinned.write_text(recipe.read_text().replace("hf://acme/tiny", f"hf://acme/tiny@{moved}"))
+    done = excise("run", pinned, "--until", "collect", "--out", run)
+    assert done.exit_code == 0 and "changed: model.path" in done.stdout, done.output
+    assert (run / "base" / "unet" / WEIGHTS).read_bytes() == (second / "unet" / WEIGHTS).read_bytes()
+
+
+def test_what_cannot_be_had_is_said(
+    hub: Hub, at_home: Path, repo: str, tables: None, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, run = recipe.read_text(), tmp_path / "run"
+    hub.add_repo("acme/secret", {"model_index.json": b"{}"}, private=True)
+    hub.add_repo("bob/gated", {"model_index.json": b"{}"}, gated="auto")
+    hub.add_repo("acme/empty", {"README.md": b"nothing"})
+    index = json.dumps(
+        {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    ).encode()
+    hub.add_repo("acme/pickles", {"model_index.json": index, "unet/config.json": b"{}", "unet/model.bin": b"a pickle"})
+
+    def fails(address: str, *words: str, key: str = "hf://acme/tiny", token: str = "hf_alice") -> None:
+        recipe.write_text(text.replace(f'"{key}"', f'"{address}"'))
+        monkeypatch.setenv("HF_TOKEN", token)
+        done = excise("run", recipe, "--out", run)
+        assert refused(done, *words) and token not in done.output
+
+    fails("hf://acme/none", "hf://models/acme/none", "no such repository", "hf auth login")
+    fails("hf://acme/secret", "no such repository", token="hf_bob")
+    fails("hf://bob/gated", "access is gated", "accept its terms")
+    fails("hf://acme/tiny@v9", "no such revision", "@")
+    fails("hf://acme/empty", "no checkpoint in diffusers layout")
+    fails("hf://acme/pickles", "unet/model.bin", "never opened")
+    fails("hf://tiny", "model.path", "hf://ORG/NAME@REVISION")
+    fails("hf://datasets/acme/prompts", "name one of its tables", "data/judged.csv", key="hf://datasets/acme/judged")
+    fails("hf://datasets/acme/judged/x.csv", "no such file", key="hf://datasets/acme/judged")
+    assert not (run / "base").exists()
+
+
+def test_without_a_connection_the_cache_is_enough(
+    hub: Hub, at_home: Path, repo: str, tables: None, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.write_text(recipe.read_text().replace("hf://datasets/acme/judged", "hf://datasets/acme/judged/judged.csv"))
+    assert excise("run", recipe, "--until", "collect", "--out", tmp_path / "run").exit_code == 0
+    before = len(hub.requests)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    done = excise("run", recipe, "--until", "collect", "--out", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    assert len(hub.requests) == before
+    shutil.rmtree(at_home)
+    assert refused(excise("run", recipe, "--out", tmp_path / "third"), "the Hub cannot be reached")
+
+
+def test_a_single_file_with_the_configuration_that_diffusers_takes_it_for(
+    hub: Hub, at_home: Path, tiny_recipe: Recipe, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    usual = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    commit = hub.add_repo(usual, folder=tiny_checkpoint)
+    file = save_original(build_tiny_pipeline(seed=0), tmp_path / "tiny.safetensors")
+    at = hub.add_repo("acme/single", {"tiny.safetensors": file.read_bytes()})
+    recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe, {"model.path": "hf://acme/single/tiny.safetensors"})
+    done = excise("run", recipe, "--until", "collect", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    source = json.loads((tmp_path / "run" / "job.json").read_text())["sources"]["model.path"]
+    assert f"hf://models/acme/single@{at}/tiny.safetensors" in source and f"hf://models/{usual}@{commit}" in source
+    cached = at_home / "hub" / f"models--{usual.replace('/', '--')}"
+    assert not list(cached.rglob("*.safetensors"))  # of the configuration's repository no weights
