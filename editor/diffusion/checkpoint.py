@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,20 +23,11 @@ from editor.diffusion.rewrite import Edit, rewrite
 from editor.diffusion.sites import expected_shapes
 from editor.diffusion.tensorfile import DTYPES, Entry, read_entry, read_header
 from editor.errors import ExciseError
-from editor.hashing import sha256_file
 
 INDEX_MARK = ".safetensors.index"
 FICLONE = 0x40049409
 """Request to a file system to clone a file (linux/fs.h)."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True)
-class FileHashes:
-    """One file of a checkpoint before and after an edit, as hex sha256."""
-
-    base: str
-    edited: str
 
 
 def copies_of(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -138,15 +128,12 @@ def check_against_config(path: Path) -> None:
                 )
 
 
-def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict[str, FileHashes]:
+def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> None:
     """Copy a checkpoint folder, changing the named tensors of the denoiser in every copy of its weights.
 
     Made in a hidden folder beside ``target``, checked against the base byte for byte, and renamed at the end; a
     ``target`` that was there before is replaced. Files are clones of the base's, where the file system can; else
     weights without an edited tensor are hard links, where it can, and all others copies.
-
-    Returns:
-        Hashes of every file, by its name relative to the folder.
 
     Raises:
         ExciseError: disk full, folder not writable, a tensor missing, an edit that changes shape or dtype, or a
@@ -158,17 +145,12 @@ def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> dict
     for name, edit in edits.items():
         for file, entry in places[name]:
             edited.setdefault(file, {})[name] = entry, edit
-    hashes = {}
     with _writing(unfinished):
         for file in _files(base):
-            name = file.relative_to(base).as_posix()
-            before = sha256_file(file)  # before it is linked, which changes its time of change
-            after = _copy(file, unfinished / name, edited.get(file, {}))
-            hashes[name] = FileHashes(before, after or before)
+            _copy(file, unfinished / file.relative_to(base), edited.get(file, {}))
         if target.exists():
             shutil.rmtree(target)
         os.replace(unfinished, target)
-    return hashes
 
 
 @contextmanager
@@ -197,21 +179,16 @@ def copy_files(base: Path, target: Path, names: Iterable[str]) -> None:
         _copy(base / name, target / name, {})
 
 
-def _copy(file: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]]) -> str | None:
+def _copy(file: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]]) -> None:
     """A file with edits, without its permissions: a base that is read-only has an edited copy that is not.
 
     Cloned where the file system can do that. Else weights without an edit are hard links, one file under two names;
     what people change by hand, such as a configuration, is always a copy.
-
-    Returns:
-        Hex sha256 of the copy if it was edited.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    if cloned := _cloned(file, place):
-        return rewrite(file, place, edits, cloned) if edits else None
-    if not edits and file.suffix == ".safetensors" and _linked(file, place):
-        return None
-    return rewrite(file, place, edits)
+    cloned = _cloned(file, place)
+    if edits or not (cloned or (file.suffix == ".safetensors" and _linked(file, place))):
+        rewrite(file, place, edits, cloned)
 
 
 def _linked(file: Path, place: Path) -> bool:

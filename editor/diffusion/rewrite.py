@@ -1,15 +1,15 @@
 """Copying a file with some of its tensors replaced, compared with the original as it is written.
 
-Every block is read back and compared before the next is written, so that a copy and its check cost one pass, and
-memory holds one tensor and a few blocks.
+Every block is read back and compared while it is still at hand, so that a copy and its check cost one pass, and memory
+holds one tensor and a few blocks.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -21,9 +21,10 @@ from editor.errors import ExciseError
 Edit = Callable[[Tensor], Tensor]
 """Maps a weight to the edited weight, of the same shape and dtype; called once for each copy of the weights."""
 BLOCK = 2**21
+THREADS = 2
 
 
-def rewrite(base: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]], cloned: bool = False) -> str | None:
+def rewrite(base: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]], cloned: bool = False) -> None:
     """Make ``place`` a copy of ``base`` with the edited tensors in it.
 
     Args:
@@ -32,45 +33,53 @@ def rewrite(base: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]], cl
         edits: name of a tensor to where it lies and what becomes of it.
         cloned: ``place`` has the bytes of ``base`` already, and only the edited ones are written.
 
-    Returns:
-        Hex sha256 of the copy; None without edits, when its bytes are those of ``base``.
-
     Raises:
-        ExciseError: an edit changes shape or dtype; what was written is not what is read back.
+        ExciseError: an edit changes shape or dtype; what is read back is not what was to be written.
     """
     with (
         base.open("rb", buffering=0) as source,
         place.open("r+b" if cloned else "w+b", buffering=0) as target,
-        ThreadPoolExecutor(1) as pool,
+        ThreadPoolExecutor(THREADS) as pool,
     ):
-        copy = _Copy(source.fileno(), target.fileno(), place, pool if edits else None, cloned)
-        position = 0
-        for name, (entry, edit) in sorted(edits.items(), key=lambda item: item[1][0].start):
-            copy.keep(position, entry.start)
+        copy = _Copy(source.fileno(), target.fileno(), place, cloned)
+        entries = [entry for entry, _ in edits.values()]
+        for _ in pool.map(copy.keep, *zip(*_kept(entries, os.fstat(source.fileno()).st_size), strict=True)):
+            pass
+        for name, (entry, edit) in edits.items():
             copy.put(entry.start, _bytes(base, name, entry, edit(read_entry(base, entry))))
-            position = entry.stop
-        copy.keep(position, os.fstat(source.fileno()).st_size)
-        return copy.digest()
+
+
+def _kept(edited: list[Entry], size: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of blocks that cover a file of ``size`` bytes but for the edited tensors; at least one."""
+    start = 0
+    for entry in sorted(edited, key=lambda entry: entry.start):
+        yield from ((place, min(place + BLOCK, entry.start)) for place in range(start, entry.start, BLOCK))
+        start = entry.stop
+    yield from ((place, min(place + BLOCK, size)) for place in range(start, size, BLOCK))
+    yield size, size
+
+
+class _Buffers(threading.local):
+    """Two blocks for each thread."""
+
+    def __init__(self) -> None:
+        self.given, self.found = bytearray(BLOCK), bytearray(BLOCK)
 
 
 class _Copy:
-    """Two open files; what is read back from the second is hashed by another thread."""
+    """Two open files."""
 
-    def __init__(self, source: int, target: int, place: Path, pool: ThreadPoolExecutor | None, cloned: bool) -> None:
-        self._source, self._target, self._place, self._pool, self._cloned = source, target, place, pool, cloned
-        self._sha256 = hashlib.sha256()
-        self._turns: list[tuple[bytearray, Future[None] | None]] = [(bytearray(BLOCK), None) for _ in range(3)]
-        self._block = bytearray(BLOCK)
+    def __init__(self, source: int, target: int, place: Path, cloned: bool) -> None:
+        self._source, self._target, self._place, self._cloned = source, target, place, cloned
+        self._buffers = _Buffers()
 
     def keep(self, start: int, stop: int) -> None:
-        """Copy a range as it is."""
-        for place in range(start, stop, BLOCK):
-            size = min(BLOCK, stop - place)
-            block = memoryview(self._block)[:size]
-            _fill(self._source, place, block)
-            if not self._cloned:
-                _write(self._target, place, block)
-            self._check(place, self._block if size == BLOCK else self._block[:size])
+        """Copy a block as it is."""
+        given = memoryview(self._buffers.given)[: stop - start]
+        _fill(self._source, start, given)
+        if not self._cloned:
+            _write(self._target, start, given)
+        self._check(start, self._buffers.given if len(given) == BLOCK else self._buffers.given[: len(given)])
 
     def put(self, start: int, data: bytes) -> None:
         """Write other bytes."""
@@ -78,23 +87,12 @@ class _Copy:
         for place in range(0, len(data), BLOCK):
             self._check(start + place, data[place : place + BLOCK])
 
-    def _check(self, place: int, expected: bytes | bytearray) -> None:
-        """Read back what stands at ``place``, compare it, and have it hashed."""
-        buffer, busy = self._turns.pop(0)
-        if busy:
-            busy.result()
-        back = memoryview(buffer)[: len(expected)]
-        _fill(self._target, place, back)
-        if (buffer if len(expected) == BLOCK else buffer[: len(expected)]) != expected:
-            raise ExciseError(f"{self._place}: byte {place} and on: not what was written; check the disk")
-        self._turns.append((buffer, self._pool.submit(self._sha256.update, back) if self._pool else None))
-
-    def digest(self) -> str | None:
-        """Hex sha256 of all that was checked, in order."""
-        for _, busy in self._turns:
-            if busy:
-                busy.result()
-        return self._sha256.hexdigest() if self._pool else None
+    def _check(self, start: int, expected: bytes | bytearray) -> None:
+        """Read back what stands there."""
+        found = self._buffers.found
+        _fill(self._target, start, memoryview(found)[: len(expected)])
+        if (found if len(expected) == BLOCK else found[: len(expected)]) != expected:
+            raise ExciseError(f"{self._place}: byte {start} and on: not what was written; check the disk")
 
 
 def _fill(file: int, place: int, block: memoryview) -> None:

@@ -11,7 +11,6 @@ Writes the folder ``edited`` and `edit.json`:
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -21,6 +20,7 @@ from editor.diffusion.load import check_folder
 from editor.diffusion.rewrite import Edit
 from editor.diffusion.sites import Site, sites_of
 from editor.files import write_json
+from editor.hashing import sha256_file
 from editor.prompts import PromptSets
 from editor.recipe import Recipe
 from editor.stages.locate import read_masks
@@ -41,15 +41,18 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
     check_finite(base, [site.tensor for site in sites])
     found = read_masks(folder, sites)
     masks = {site: found[site.name] for site in sites if found[site.name].any()}
-    hashes = copy_with_edits(base, folder / OUTPUT, {site.tensor: zeroing(site, mask) for site, mask in masks.items()})
+    edited = folder / OUTPUT
+    copy_with_edits(base, edited, {site.tensor: zeroing(site, mask) for site, mask in masks.items()})
+    names = sorted(file.relative_to(base).as_posix() for file in base.rglob("*") if file.is_file())
+    files = {name: {"base": sha256_file(base / name), "edited": sha256_file(edited / name)} for name in names}
     record = {
         "base": base.resolve().name,
         "operator": "zero",
         "tensors": {site.tensor: {"zeroed": int(m.sum()), "entries": m.numel()} for site, m in masks.items()},
         "zeroed": sum(int(mask.sum()) for mask in masks.values()),
         "entries": sum(mask.numel() for mask in masks.values()),
-        "files": {name: asdict(pair) for name, pair in hashes.items()},
-        "changed": [name for name, pair in hashes.items() if pair.base != pair.edited],
+        "files": files,
+        "changed": [name for name, pair in files.items() if pair["base"] != pair["edited"]],
     }
     write_json(folder / RECORD, record)
 

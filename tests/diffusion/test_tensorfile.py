@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from editor.diffusion.rewrite import rewrite
 from editor.diffusion.tensorfile import DTYPES, read_entry, read_header
@@ -59,8 +58,7 @@ def test_what_was_saved_is_read_and_can_be_written_over(
     edits = {changed: (entries[changed], torch.zeros_like)}
     tensors[changed] = torch.zeros_like(tensors[changed])
     for place in (copy, clone):
-        digest = rewrite(path, place, edits, cloned=place is clone)
-        assert digest == hashlib.sha256(place.read_bytes()).hexdigest()
+        rewrite(path, place, edits, cloned=place is clone)
         for name, e in read_header(place).items():
             assert torch.equal(read_entry(place, e), tensors[name])
 
@@ -69,7 +67,8 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed(tmp_path: Path, monkeypat
     base, place = tmp_path / "base.safetensors", tmp_path / "copy.safetensors"
     save_file({"a": torch.randn(3_000_000), "b": torch.randn(9)}, base)
     edits = {"b": (read_header(base)["b"], torch.zeros_like)}
-    assert rewrite(base, place, edits) == hashlib.sha256(place.read_bytes()).hexdigest()
+    rewrite(base, place, edits)
+    assert torch.equal(load_file(place)["a"], load_file(base)["a"]) and not load_file(place)["b"].any()
     keeps = os.pwrite
     for bad in (64, 9_000_000, base.stat().st_size - 1):  # of the header, of a kept tensor, of the edited one
 
