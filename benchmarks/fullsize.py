@@ -24,6 +24,8 @@ from typing import Any
 import torch
 
 GIB = 2**30
+SETTLE = 4.0
+"""Seconds before each measured copy: a virtual machine's host takes freed memory back, and who comes first pays."""
 WORDS = ("astronaut", "cat", "coffee", "rocket", "coins", "page", "lighthouse", "carpet", "harbour", "violin")
 
 
@@ -117,6 +119,7 @@ sites = sites_of(recipe.model.path)
 masks = read_masks(run, sites)
 hash_path(recipe.model.path)  # as every job does at its start, for its fingerprints; the edit takes these hashes over
 ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+time.sleep(float(sys.argv[5]))
 started = time.monotonic()
 copy_with_edits(recipe.model.path, target, {site.tensor: zeroing(site, masks[site.name]) for site in sites})
 print(json.dumps({"seconds": time.monotonic() - started, "before_kib": ready,
@@ -127,7 +130,7 @@ print(json.dumps({"seconds": time.monotonic() - started, "before_kib": ready,
 def edit(recipe: Path, run: Path, target: Path, how: str) -> dict[str, float]:
     """Edit and write in a process of its own; ``how``: ``link`` or ``copy``."""
     done = subprocess.run(
-        [sys.executable, "-c", EDIT, str(recipe), str(run), str(target), how],
+        [sys.executable, "-c", EDIT, str(recipe), str(run), str(target), how, str(SETTLE)],
         capture_output=True,
         text=True,
         check=True,
@@ -139,6 +142,7 @@ def edit(recipe: Path, run: Path, target: Path, how: str) -> dict[str, float]:
 
 def copy_time(base: Path, target: Path) -> float:
     """Seconds of ``cp -r``."""
+    time.sleep(SETTLE)
     started = time.monotonic()
     subprocess.run(["cp", "-r", str(base), str(target)], check=True)
     taken = time.monotonic() - started
@@ -158,11 +162,16 @@ def overhead(base: Path, pixels: int, rounds: int) -> list[float]:
     sites = find_sites(unet)
     inputs = torch.randn(2, 4, pixels // 8, pixels // 8), 500, torch.randn(2, 77, 768)
 
+    found: dict[int, torch.Tensor] = {}
+
+    def receive(site: int, seen: torch.Tensor, _: int) -> None:
+        found[site] = token_energy(seen)
+
     @torch.no_grad()
     def once(hooked: bool) -> float:
         started = time.monotonic()
         if hooked:
-            with site_inputs(unet, sites, lambda _site, seen, _pass: token_energy(seen)):
+            with site_inputs(unet, sites, receive):
                 unet(*inputs)
         else:
             unet(*inputs)

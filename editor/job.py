@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib
+import os
 import resource
 import shutil
 import sys
@@ -17,7 +18,7 @@ import click
 
 from editor import __version__
 from editor.errors import ExciseError
-from editor.fingerprint import hash_path
+from editor.fingerprint import hash_path, look_up
 from editor.plan import NAMES, STAGES, Fingerprints, Stage
 from editor.preflight import check_inputs, check_space, length_notes, quiet_libraries, writing_explained
 from editor.prompts import PromptSets, prompt_sets
@@ -25,6 +26,10 @@ from editor.recipe import Recipe, load_recipe
 from editor.record import JobRecord, StageRecord, load_record
 from editor.sources import bring, is_elsewhere
 from editor.team import ALONE, Team, join_team
+
+RECIPE = "recipe.toml"
+"""The recipe as it was given, in the run's folder."""
+TABLES = tuple(f"prompts.{key}" for key in ("memorized", "ordinary", "judged", "never_seen"))
 
 
 def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], fresh: bool = False) -> Path:
@@ -58,10 +63,19 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
         check_space(recipe, sets, folder)
         record = JobRecord() if fresh else load_record(folder)
         record.version, record.recipe, record.sources = __version__, str(recipe_path), sources
+        record.tables = {key: hash_path(path) for key in TABLES if (path := look_up(recipe, key)) is not None}
+        keep_recipe(recipe_path, folder)
         job = _Job(recipe, sets, folder, record, team)
         for stage in stages:
             job.advance(stage)
     return folder
+
+
+def keep_recipe(path: Path, folder: Path) -> None:
+    """Leave the recipe in the run's folder, word for word."""
+    unfinished = folder / f"{RECIPE}.tmp"
+    unfinished.write_bytes(path.read_bytes())
+    os.replace(unfinished, folder / RECIPE)
 
 
 def local_recipe(recipe: Recipe, folder: Path, team: Team = ALONE) -> tuple[Recipe, dict[str, str]]:

@@ -31,8 +31,8 @@ class Stage:
     """Whether the processes of a job share its work; any other stage is the leading process's alone."""
 
 
-WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items())
-"""Every section: for stages that write the settings into their output."""
+WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items() if name != "release")
+"""Every section that a job depends on: for stages that write the settings into their output."""
 SETS = ("located", "held_out", "contrast", "control", "judged", "never_seen")
 
 _WORK = (

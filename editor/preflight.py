@@ -39,6 +39,9 @@ def check_inputs(recipe: Recipe, sets: PromptSets) -> None:
     for key, path in (("validate.judge", settings.judge), ("validate.sscd", settings.sscd)):
         if path and not path.exists():
             raise ExciseError(f"{key}: {path} is not there; correct the path or leave the key out")
+    for file in (*recipe.release.license_files, *filter(None, [recipe.release.key])):
+        if not file.is_file():
+            raise ExciseError(f"release: {file} is not there; correct the path")
     from editor.diffusion.checkpoint import check_against_config, check_finite, tensor_names
     from editor.diffusion.load import check_folder
     from editor.diffusion.sites import sites_of

@@ -39,6 +39,8 @@ class JobRecord(BaseModel):
     """The recipe as given on the command line."""
     sources: dict[str, str] = {}
     """Where what the recipe names elsewhere came from, by key: an address on the Hub with the full commit hash."""
+    tables: dict[str, str] = {}
+    """Hash of each prompt table, by key."""
     stages: dict[str, StageRecord] = {}
     """The stages that are done."""
     unfinished: dict[str, dict[str, str]] = {}

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -146,8 +147,12 @@ def copy_with_edits(base: Path, target: Path, edits: Mapping[str, Edit]) -> None
         for file, entry in places[name]:
             edited.setdefault(file, {})[name] = entry, edit
     with _writing(unfinished):
-        for file in _files(base):
-            _copy(file, unfinished / file.relative_to(base), edited.get(file, {}))
+        files = sorted(_files(base), key=lambda file: -file.stat().st_size)
+        with ThreadPoolExecutor(2) as pool:
+            for _ in pool.map(
+                lambda file: _copy(file, unfinished / file.relative_to(base), edited.get(file, {})), files
+            ):
+                pass
         if target.exists():
             shutil.rmtree(target)
         os.replace(unfinished, target)

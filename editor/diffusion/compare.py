@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,10 @@ class Difference:
     entries: int = 0
 
 
-def compare_folders(base: Path, edited: Path) -> tuple[Difference, ...]:
+def compare_folders(base: Path, edited: Path, only: Collection[str] | None = None) -> tuple[Difference, ...]:
     """Every difference, by file and then by tensor; safetensors are compared tensor by tensor, other files whole.
 
-    Memory holds two blocks at a time, whatever the files' size.
+    ``only`` leaves out files of other names. Memory holds two blocks at a time, whatever the files' size.
 
     Raises:
         ExciseError: no such folder, or a file that is not safetensors though its name says so.
@@ -43,6 +43,8 @@ def compare_folders(base: Path, edited: Path) -> tuple[Difference, ...]:
         if not folder.is_dir():
             raise ExciseError(f"{folder}: no such folder; give two checkpoint folders")
     names = [{file.relative_to(folder).as_posix() for file in _files(folder)} for folder in (base, edited)]
+    if only is not None:
+        names = [found & set(only) for found in names]
     found = [Difference(name, "", "is not in the edited folder") for name in names[0] - names[1]]
     found += [Difference(name, "", "is not in the base folder") for name in names[1] - names[0]]
     for name in names[0] & names[1]:

@@ -6,8 +6,8 @@ holds one tensor and a few blocks.
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +20,8 @@ from editor.errors import ExciseError
 
 Edit = Callable[[Tensor], Tensor]
 """Maps a weight to the edited weight, of the same shape and dtype; called once for each copy of the weights."""
-BLOCK = 2**21
-THREADS = 2
+CHUNK, BLOCK = 2**26, 2**21
+"""Bytes copied, and bytes compared, at a time."""
 
 
 def rewrite(base: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]], cloned: bool = False) -> None:
@@ -39,75 +39,66 @@ def rewrite(base: Path, place: Path, edits: Mapping[str, tuple[Entry, Edit]], cl
     with (
         base.open("rb", buffering=0) as source,
         place.open("r+b" if cloned else "w+b", buffering=0) as target,
-        ThreadPoolExecutor(THREADS) as pool,
+        ThreadPoolExecutor(1) as pool,
     ):
-        copy = _Copy(source.fileno(), target.fileno(), place, cloned)
-        entries = [entry for entry, _ in edits.values()]
-        for _ in pool.map(copy.keep, *zip(*_kept(entries, os.fstat(source.fileno()).st_size), strict=True)):
-            pass
+        checks = []
+        for start, stop in _kept([entry for entry, _ in edits.values()], os.fstat(source.fileno()).st_size):
+            if not cloned:
+                _copy(source.fileno(), target.fileno(), start, stop)
+            checks.append(pool.submit(_check_kept, source.fileno(), target.fileno(), start, stop, place))
         for name, (entry, edit) in edits.items():
-            copy.put(entry.start, _bytes(base, name, entry, edit(read_entry(base, entry))))
+            data = _bytes(base, name, entry, edit(read_entry(base, entry)))
+            _write(target.fileno(), entry.start, memoryview(data))
+            if _read(target.fileno(), entry.start, len(data)) != data:
+                raise ExciseError(f"{place}: {name}: not what was written; check the disk")
+        for check in checks:
+            check.result()
 
 
 def _kept(edited: list[Entry], size: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of blocks that cover a file of ``size`` bytes but for the edited tensors; at least one."""
+    """Start and stop of chunks that cover a file of ``size`` bytes but for the edited tensors."""
     start = 0
     for entry in sorted(edited, key=lambda entry: entry.start):
-        yield from ((place, min(place + BLOCK, entry.start)) for place in range(start, entry.start, BLOCK))
+        yield from ((place, min(place + CHUNK, entry.start)) for place in range(start, entry.start, CHUNK))
         start = entry.stop
-    yield from ((place, min(place + BLOCK, size)) for place in range(start, size, BLOCK))
-    yield size, size
+    yield from ((place, min(place + CHUNK, size)) for place in range(start, size, CHUNK))
 
 
-class _Buffers(threading.local):
-    """Two blocks for each thread."""
-
-    def __init__(self) -> None:
-        self.given, self.found = bytearray(BLOCK), bytearray(BLOCK)
-
-
-class _Copy:
-    """Two open files."""
-
-    def __init__(self, source: int, target: int, place: Path, cloned: bool) -> None:
-        self._source, self._target, self._place, self._cloned = source, target, place, cloned
-        self._buffers = _Buffers()
-
-    def keep(self, start: int, stop: int) -> None:
-        """Copy a block as it is."""
-        given = memoryview(self._buffers.given)[: stop - start]
-        _fill(self._source, start, given)
-        if not self._cloned:
-            _write(self._target, start, given)
-        self._check(start, self._buffers.given if len(given) == BLOCK else self._buffers.given[: len(given)])
-
-    def put(self, start: int, data: bytes) -> None:
-        """Write other bytes."""
-        _write(self._target, start, memoryview(data))
-        for place in range(0, len(data), BLOCK):
-            self._check(start + place, data[place : place + BLOCK])
-
-    def _check(self, start: int, expected: bytes | bytearray) -> None:
-        """Read back what stands there."""
-        found = self._buffers.found
-        _fill(self._target, start, memoryview(found)[: len(expected)])
-        if (found if len(expected) == BLOCK else found[: len(expected)]) != expected:
-            raise ExciseError(f"{self._place}: byte {start} and on: not what was written; check the disk")
-
-
-def _fill(file: int, place: int, block: memoryview) -> None:
-    done = 0
-    while done < len(block):
-        count = os.preadv(file, [block[done:]], place + done)
+def _copy(source: int, target: int, start: int, stop: int) -> None:
+    """Copy a range to the same place of another file, within the kernel where it can do that."""
+    os.lseek(target, start, os.SEEK_SET)
+    while start < stop:
+        try:
+            count = os.sendfile(target, source, start, stop - start)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP):
+                raise
+            data = _read(source, start, min(BLOCK, stop - start))
+            _write(target, start, memoryview(data))
+            count = os.lseek(target, len(data), os.SEEK_CUR) - start
         if count == 0:
-            raise ExciseError(f"a file became shorter while it was copied, at byte {place + done}; start again")
-        done += count
+            raise ExciseError(f"a file became shorter while it was copied, at byte {start}; start again")
+        start += count
 
 
-def _write(file: int, place: int, block: memoryview) -> None:
+def _check_kept(source: int, target: int, start: int, stop: int, place: Path) -> None:
+    for offset in range(start, stop, BLOCK):
+        size = min(BLOCK, stop - offset)
+        if _read(source, offset, size) != _read(target, offset, size):
+            raise ExciseError(f"{place}: byte {offset} and on: not what was written; check the disk")
+
+
+def _read(file: int, start: int, size: int) -> bytes:
+    data = os.pread(file, size, start)
+    while len(data) < size and (more := os.pread(file, size - len(data), start + len(data))):
+        data += more
+    return data
+
+
+def _write(file: int, start: int, block: memoryview) -> None:
     done = 0
     while done < len(block):
-        done += os.pwrite(file, block[done:], place + done)
+        done += os.pwrite(file, block[done:], start + done)
 
 
 def _bytes(path: Path, name: str, entry: Entry, value: Tensor) -> bytes:

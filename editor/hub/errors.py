@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,15 +50,20 @@ def hub_explained(what: str) -> Iterator[None]:
         raise ExciseError(f"{what}: no such file in the repository; correct its path") from error
     except (HFValidationError, HfUriError) as error:
         raise ExciseError(f"{what}: {error}") from error
-    except HfHubHTTPError as error:
+    except (HfHubHTTPError, httpx2.HTTPError, ConnectionError, json.JSONDecodeError) as error:
         raise ExciseError(f"{what}: {_answer(error)}") from error
-    except httpx2.TransportError as error:
-        reason = str(error) or type(error).__name__
-        raise ExciseError(f"{what}: the connection to the Hub failed ({reason}); repeat the command") from error
+    except RuntimeError as error:  # an upload that failed; what failed it is behind
+        if not isinstance(error.__cause__, (HfHubHTTPError, httpx2.HTTPError, OSError)):
+            raise
+        raise ExciseError(f"{what}: {error}: {_answer(error.__cause__)}") from error
 
 
-def _answer(error: HfHubHTTPError) -> str:
-    """What the Hub answered, and what to do about it."""
+def _answer(error: BaseException) -> str:
+    """What the Hub answered, if anything, and what to do about it."""
+    if isinstance(error, json.JSONDecodeError):
+        return "the Hub's answer was broken; repeat the command later"
+    if not isinstance(error, HfHubHTTPError):
+        return f"the connection to the Hub failed ({str(error) or type(error).__name__}); repeat the command"
     status = error.response.status_code
     said = (error.server_message or error.response.reason_phrase or "").splitlines()
     message = f"the Hub answered {status}" + (f" ({said[0]})" if said else "")

@@ -33,7 +33,7 @@ def run(recipe: Recipe, sets: PromptSets, folder: Path) -> None:
         "job": job,
         "headline": words.headline(verdict),
         "limits": words.LIMITS,
-        "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True)),
+        "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
         "sets": {key: label for key, label in words.SETS.items() if key in verdict["arms"]["base"]["sets"]},
         "counts": {
             "located": sum(map(len, sets.located)),

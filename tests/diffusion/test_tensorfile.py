@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -69,18 +70,41 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed(tmp_path: Path, monkeypat
     edits = {"b": (read_header(base)["b"], torch.zeros_like)}
     rewrite(base, place, edits)
     assert torch.equal(load_file(place)["a"], load_file(base)["a"]) and not load_file(place)["b"].any()
-    keeps = os.pwrite
+    sends, writes = os.sendfile, os.pwrite
     for bad in (64, 9_000_000, base.stat().st_size - 1):  # of the header, of a kept tensor, of the edited one
 
-        def damaged(file: int, block: memoryview, start: int, bad: int = bad) -> int:
-            data = bytearray(block)
-            if start <= bad < start + len(data):
-                data[bad - start] ^= 1
-            return keeps(file, data, start)
+        def damage(file: int, start: int, stop: int, bad: int = bad) -> None:
+            if start <= bad < stop:
+                writes(file, bytes([os.pread(file, 1, bad)[0] ^ 1]), bad)
 
-        monkeypatch.setattr(os, "pwrite", damaged)
-        with pytest.raises(ExciseError, match="not what was written"):
-            rewrite(base, place, edits)
+        def send(target: int, source: int, start: int, size: int) -> int:
+            count = sends(target, source, start, size)
+            damage(target, start, start + count)
+            return count
+
+        def write(file: int, block: memoryview, start: int) -> int:
+            count = writes(file, block, start)
+            damage(file, start, start + count)
+            return count
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "sendfile", send)
+            patch.setattr(os, "pwrite", write)
+            with pytest.raises(ExciseError, match="not what was written"):
+                rewrite(base, place, edits)
+
+
+def test_where_the_kernel_cannot_copy_bytes_are_read_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    base, place = tmp_path / "base.safetensors", tmp_path / "copy.safetensors"
+    save_file({"a": torch.randn(1_500_000), "b": torch.randn(9)}, base)
+    rewrite(base, place, {})
+    assert place.read_bytes() == base.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,283 @@
+"""``excise publish``: a release goes to the Hub whole, or the default branch stays as it was.
+
+Upload goes to a draft pull request, whose bytes are fetched back and hashed. Then one commit puts the release on the
+default branch, on condition that nobody changed the branch since: the Hub checks that and moves the branch in one
+step, which its merge button does not, and the large files are there already. Every step looks first at what is there,
+so the same command goes on wherever an earlier one was cut off.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    Discussion,
+    HfApi,
+    ModelInfo,
+    constants,
+    get_token,
+    hf_hub_download,
+)
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from editor.errors import ExciseError
+from editor.hashing import sha256_file
+from editor.hub.errors import LOGIN, hub_explained
+from editor.hub.remote import Comparison, compare, tree_of
+from editor.hub.timeout import limit_waiting
+from editor.release.licences import Licence
+from editor.release.record import RECORD, SIGNATURE, read_record
+from editor.release.verify import verify
+
+MAIN = constants.DEFAULT_REVISION
+
+
+def publish(folder: Path, repo: str, public_key: Path | None, dry_run: bool, say: Callable[[str], None]) -> None:
+    """Publish a verified release as the model repository ``repo``.
+
+    Args:
+        folder: the release.
+        repo: ``ORG/NAME``.
+        public_key: of a signed release; its signature is checked.
+        dry_run: say what would change and change nothing; works without a token.
+        say: is told each step.
+
+    Raises:
+        ExciseError: the release is not right or may not be published, the Hub refuses, or somebody else changed the
+            repository; says what state it is in and what to do. Repeating the command goes on.
+    """
+    record = _checked(folder, public_key)
+    limit_waiting()
+    publication = _Publication(folder, repo, record, say)
+    if dry_run:
+        publication.rehearse()
+        return
+    try:
+        publication.run()
+    except ExciseError as error:
+        raise ExciseError(f"{error}\n{publication.state}") from error
+
+
+def _checked(folder: Path, public_key: Path | None) -> dict[str, Any]:
+    """The record of a release that may be published."""
+    faults = [fault for finding in verify(folder, public_key) for fault in finding.faults]
+    if faults:
+        raise ExciseError(f"{folder}: not published, for it is not a verified release:\n  - " + "\n  - ".join(faults))
+    record = read_record(folder)
+    licence = Licence(**record["licence"] | {"texts": tuple(record["licence"]["texts"])})
+    if fault := licence.fault():
+        raise ExciseError(f"{folder}: not published: {fault}, and run excise release again")
+    return record
+
+
+class _Publication:
+    """One release on its way to one repository."""
+
+    def __init__(self, folder: Path, repo: str, record: dict[str, Any], say: Callable[[str], None]) -> None:
+        self._folder, self._repo, self._record, self._say = folder, repo, record, say
+        names = [*record["files"], RECORD, *([SIGNATURE] if (folder / SIGNATURE).is_file() else ())]
+        self._files = {name: folder / name for name in sorted(names)}
+        self._title = f"Release {record['publish']['tag']} ({record['sha256'][:12]})"
+        self._api = HfApi(token=get_token() or False)
+        self.state = f"{repo}: nothing was changed. Repeat the command when that is mended."
+        """Where things stand, for whoever reads an error."""
+
+    def rehearse(self) -> None:
+        """Say what would change."""
+        with hub_explained(self._repo):
+            try:
+                tree = tree_of(self._api, self._repo, MAIN)
+            except RepositoryNotFoundError:
+                self._say(f"{self._repo}: no such repository, or none that is seen without its token; it would be made")
+                tree = {}
+        found = compare(self._files, tree)
+        for word, names in (("add", found.missing), ("replace", found.other), ("delete", found.extra)):
+            for name in names:
+                size = f"{self._files[name].stat().st_size:,} bytes" if name in self._files else ""
+                self._say(f"would {word:8}{name}  {size}".rstrip())
+        kept = len(self._files) - len(found.missing) - len(found.other)
+        settings = self._record["publish"]
+        self._say(f"would keep    {kept} files as they are")
+        self._say(f"would tag     {settings['tag']}; then {settings['visibility']}, gated: {settings['gated']}")
+
+    def run(self) -> None:
+        """All steps, of which those are done that are not done yet."""
+        with hub_explained(self._repo):
+            user = self._check_rights()
+            info = self._find_or_create()
+            head = str(info.sha)
+            self._check_tag()
+            self.state = (
+                f"{self._repo}: the default branch is as it was. Repeat the command; it goes on where it stopped."
+            )
+            found = self._compare(head)
+            if not found.same:
+                self._refuse_others_files(info, found)
+                number = self._find_or_open_pull_request(user)
+                self._upload(number, head)
+                self._check_bytes(number)
+                self.state = (
+                    f"{self._repo}: the default branch is as it was, or the whole release. Repeat the command; it "
+                    "goes on where it stopped."
+                )
+                head = self._put_on_main(head)
+            self.state = (
+                f"{self._repo}: the whole release is on the default branch; its tag or settings may be missing. "
+                "Repeat the command."
+            )
+            self._tag(head)
+            self._settle()
+            self._close_pull_requests(user)
+        self._say(f"published: {self._api.endpoint}/{self._repo} at {head}")
+
+    def _check_rights(self) -> str:
+        """The user's name; refuses a token that cannot write here."""
+        if not get_token():
+            raise ExciseError(f"{self._repo}: publishing needs a token; {LOGIN}")
+        found = self._api.whoami()
+        token = (found.get("auth") or {}).get("accessToken") or {}
+        if token.get("role") == "read":
+            raise ExciseError(f"{self._repo}: this token only reads; use one with write rights")
+        owners = [found["name"], *(org["name"] for org in found.get("orgs") or ())]
+        owner = self._repo.partition("/")[0]
+        if owner not in owners:
+            raise ExciseError(
+                f"{self._repo}: {found['name']} cannot write for {owner!r}; choose a name under {', '.join(owners)}"
+            )
+        return str(found["name"])
+
+    def _find_or_create(self) -> ModelInfo:
+        try:
+            return self._api.model_info(self._repo)
+        except RepositoryNotFoundError:
+            self._api.create_repo(self._repo, private=True)
+            self._say(f"created {self._repo}, private")
+            return self._api.model_info(self._repo)
+
+    def _compare(self, revision: str) -> Comparison:
+        return compare(self._files, tree_of(self._api, self._repo, revision))
+
+    def _check_tag(self) -> None:
+        """Refuse a tag that stands for something else, before anything travels."""
+        tag = self._record["publish"]["tag"]
+        target = self._tags().get(tag)
+        if target is not None and not self._compare(target).same:
+            raise ExciseError(f"{self._repo}: tag {tag!r} is another release's; set another release.tag in the recipe")
+
+    def _tags(self) -> dict[str, str]:
+        return {tag.name: tag.target_commit for tag in self._api.list_repo_refs(self._repo).tags}
+
+    def _refuse_others_files(self, info: ModelInfo, found: Comparison) -> None:
+        """Refuse a repository that holds something else than an earlier release of excise."""
+        names = {file.rfilename for file in info.siblings or ()}
+        if (found.extra or found.other) and RECORD not in names:
+            raise ExciseError(
+                f"{self._repo}: taken: it holds files of another kind ({(*found.extra, *found.other)[0]}); "
+                "choose another name, or empty the repository first"
+            )
+
+    def _pull_requests(self, user: str) -> list[int]:
+        """Numbers of the pull requests of this very release that are not closed."""
+        found = self._api.get_repo_discussions(self._repo, author=user, discussion_type="pull_request")
+        return [int(one.num) for one in found if one.title == self._title and one.status in ("draft", "open")]
+
+    def _close_pull_requests(self, user: str) -> None:
+        for number in self._pull_requests(user):
+            said = f"This release is on {MAIN} now; the pull request was its staging."
+            self._api.change_discussion_status(self._repo, number, "closed", comment=said)
+
+    def _find_or_open_pull_request(self, user: str) -> int:
+        for number in self._pull_requests(user):
+            self._say(f"going on with pull request {number}")
+            return number
+        made: Discussion = self._api.create_pull_request(
+            self._repo,
+            self._title,
+            description=f"Staging of {RECORD} {self._record['sha256']}. Closed when the release is on {MAIN}.",
+        )
+        self._say(f"opened pull request {made.num}, a draft")
+        return int(made.num)
+
+    def _upload(self, number: int, main: str) -> None:
+        """Make the pull request's branch the release; refuses if it does not stand on ``main`` as it is now."""
+        branch = f"refs/pr/{number}"
+        if main not in {commit.commit_id for commit in self._api.list_repo_commits(self._repo, revision=branch)}:
+            raise ExciseError(
+                f"{self._repo}: somebody else changed {MAIN} since pull request {number} was opened; look at what was "
+                "changed, close the pull request, and publish again"
+            )
+        head = str(self._api.model_info(self._repo, revision=branch).sha)
+        found = self._compare(head)
+        if found.same:
+            return
+        size = sum(self._files[name].stat().st_size for name in (*found.missing, *found.other))
+        self._say(f"uploading {len(found.missing) + len(found.other)} files, {size:,} bytes, to {branch}")
+        self._commit(found, branch, head)
+        if not self._compare(branch).same:
+            raise ExciseError(f"{self._repo}: {branch} does not hold what was sent; close it, and publish again")
+
+    def _commit(self, found: Comparison, revision: str, parent: str) -> str:
+        """One commit that makes ``revision`` the release if it still is ``parent``; returns its hash."""
+        add = [CommitOperationAdd(name, self._files[name]) for name in (*found.missing, *found.other)]
+        delete = [CommitOperationDelete(name) for name in found.extra]
+        made = self._api.create_commit(
+            self._repo, [*add, *delete], commit_message=self._title, revision=revision, parent_commit=parent
+        )
+        return str(made.oid)
+
+    def _check_bytes(self, number: int) -> None:
+        """Fetch what was uploaded, and hash it: a store may hold other bytes than it lists."""
+        head = self._api.model_info(self._repo, revision=f"refs/pr/{number}").sha
+        for name, local in self._files.items():
+            with tempfile.TemporaryDirectory(prefix="excise-") as scratch:
+                fetched = hf_hub_download(
+                    self._repo, name, revision=head, local_dir=scratch, token=get_token(), endpoint=self._api.endpoint
+                )
+                if sha256_file(Path(fetched)) != sha256_file(local):
+                    raise ExciseError(
+                        f"{self._repo}: {name}: the Hub gives back other bytes than were sent; "
+                        f"close pull request {number}, and publish under another name"
+                    )
+        self._say(f"checked {len(self._files)} files byte for byte as the Hub gives them back")
+
+    def _put_on_main(self, main: str) -> str:
+        """Move the default branch to the release in one step, if it still is ``main``; returns its commit."""
+        try:
+            head = self._commit(self._compare(main), MAIN, main)
+        except Exception:
+            head = str(self._api.model_info(self._repo).sha)  # the answer may have been lost, and the commit not
+            if head == main or not self._compare(head).same:
+                self._refuse_changed(main, head)
+                raise
+        if not self._compare(head).same:
+            raise ExciseError(f"{self._repo}: {MAIN} at {head} is not the release; revert this commit and look at it")
+        self._say(f"{MAIN} is the release, commit {head}")
+        return head
+
+    def _refuse_changed(self, main: str, head: str) -> None:
+        if head != main:
+            raise ExciseError(
+                f"{self._repo}: somebody else changed {MAIN} in between, from {main} to {head}; look at what was "
+                "changed, close the pull request of this release, and publish again"
+            )
+
+    def _tag(self, head: str) -> None:
+        tag = self._record["publish"]["tag"]
+        if tag not in self._tags():
+            self._api.create_tag(self._repo, tag=tag, revision=head, tag_message=self._title)
+            self._say(f"tagged {tag}")
+
+    def _settle(self) -> None:
+        """Gate and visibility, last."""
+        wanted = self._record["publish"]
+        info = self._api.model_info(self._repo)
+        gated: Any = False if wanted["gated"] == "no" else wanted["gated"]
+        private = wanted["visibility"] == "private"
+        if info.gated != gated or info.private != private:
+            self._api.update_repo_settings(self._repo, gated=gated, private=private)
+            self._say(f"{wanted['visibility']}, gated: {wanted['gated']}")

@@ -1,0 +1,119 @@
+"""The model card: metadata that the Hub reads, and the text that people read."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from editor import __version__
+from editor.release.licences import Licence
+from editor.release.record import CARD, EXTRAS
+from editor.report import words
+
+TAGS = ("excise", "memorization")
+INHERITED = ("language", "datasets")
+TASK = "text-to-image"
+
+
+def write_card(
+    folder: Path,
+    title: str,
+    record: dict[str, Any],
+    licence: Licence,
+    inherited: dict[str, Any],
+    picture: tuple[str, str] | None,
+    signed: bool,
+) -> None:
+    """Write the card of a release.
+
+    Args:
+        folder: the release.
+        title: its first heading, and the model's name in ``model-index``.
+        record: what `EXCISE.json` will hold.
+        licence: the base's.
+        inherited: metadata of the base's card.
+        picture: file name and what it shows.
+        signed: whether the release is signed.
+    """
+    verdict, base = record["verdict"], record["base"]
+    source = f"{base['repo']} at revision {base['revision']}" if base["repo"] else f"The checkpoint “{base['name']}”"
+    content = {
+        "card_data": _metadata(title, record, licence, inherited).to_yaml(),
+        "title": title,
+        "base_said": f"[{base['repo']}](https://huggingface.co/{base['repo']}/tree/{base['revision'] or 'main'})"
+        if base["repo"]
+        else source,
+        "edit": record["edit"],
+        "waived": [check["question"] for check in verdict["checks"] if check["status"] == "not required"],
+        "headline": words.headline(verdict),
+        "picture": picture[0] if picture else None,
+        "picture_says": picture[1] if picture else None,
+        "verdict": verdict,
+        "sets": {key: label for key, label in words.SETS.items() if key in verdict["arms"]["base"]["sets"]},
+        "limits": words.LIMITS,
+        "extras": EXTRAS,
+        "signed": signed,
+        "licence": licence,
+        "version": __version__,
+    }
+    card = ModelCard(_environment().from_string(_template()).render(content))
+    (folder / CARD).write_text(str(card), encoding="utf-8")
+
+
+def _metadata(title: str, record: dict[str, Any], licence: Licence, inherited: dict[str, Any]) -> ModelCardData:
+    base = record["base"]["repo"]
+    tags = [tag for tag in inherited.get("tags") or () if isinstance(tag, str)]
+    return ModelCardData(
+        model_name=title,
+        license=licence.id,
+        license_name=licence.name,
+        license_link=licence.link,
+        library_name="diffusers",
+        pipeline_tag=TASK,
+        base_model=base,
+        base_model_relation="finetune" if base else None,  # the Hub knows no word for pruned
+        tags=list(dict.fromkeys([*tags, *TAGS])),
+        eval_results=_results(record["verdict"]),
+        **{key: inherited[key] for key in INHERITED if key in inherited},
+    )
+
+
+def _results(verdict: dict[str, Any]) -> list[EvalResult]:
+    """Every measured rate of the edited model, each with the base's beside it."""
+    results = []
+    for arm, said in (("edited", "this model"), ("base", "the base, for comparison")):
+        found = verdict["arms"][arm]
+        for key, label in words.SETS.items():
+            if key in found["sets"]:
+                results.append(_result(label, "memorization_rate", said, found["sets"][key]["memorization_rate"]))
+        if found["agreement"]:
+            results.append(_result("ordinary", "caption_agreement", said, found["agreement"]["rate"]))
+    return results
+
+
+def _result(prompts: str, metric: str, said: str, value: float) -> EvalResult:
+    return EvalResult(
+        task_type=TASK,
+        dataset_type="prompts",
+        dataset_name=f"{prompts} prompts",
+        metric_type=metric,
+        metric_name=f"{metric.replace('_', ' ')}, {said}",
+        metric_value=value,
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+    )
+    for name in ("percent", "percent_range", "number", "number_range"):
+        environment.filters[name] = getattr(words, name)
+    return environment
+
+
+def _template() -> str:
+    return (files("editor.release") / "templates" / "card.md.jinja").read_text(encoding="utf-8")
