@@ -29,6 +29,8 @@ from editor.team import ALONE, Team, join_team
 
 RECIPE = "recipe.toml"
 """The recipe as it was given, in the run's folder."""
+RELEASE = "release"
+"""The release folder of the run; it goes when a stage runs again."""
 TABLES = tuple(f"prompts.{key}" for key in ("memorized", "ordinary", "judged", "never_seen"))
 
 
@@ -124,6 +126,7 @@ class _Job:
     def _run(self, stage: Stage, fingerprint: dict[str, str]) -> StageRecord:
         """Run a stage; at every moment, a kill included, the folder holds only what belongs together."""
         before = self._record.stages.pop(stage.name, None)
+        _remove(self._folder / RELEASE)
         partial = self._folder / "partial" / stage.name
         if self._record.unfinished.get(stage.name) != fingerprint:
             _remove(partial)

@@ -184,3 +184,14 @@ def tiny_recipe(tiny_checkpoint: Path, tiny_tables: Path) -> Recipe:
 def changed(recipe: Recipe, section: str, **values: object) -> Recipe:
     """The recipe with other values in one section; they are not validated."""
     return recipe.model_copy(update={section: getattr(recipe, section).model_copy(update=values)})
+
+
+@pytest.fixture(scope="session")
+def released(tiny_recipe: Recipe, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a signed release, ``run/release``, made from ``base``, and key.pem and key.pub. Copy to change it."""
+    from tests.release_run import finished_run, make_keys
+
+    folder = tmp_path_factory.mktemp("released")
+    private, _ = make_keys(folder)
+    finished_run(folder, tiny_recipe, tiny_checkpoint, {"release.key": str(private)})
+    return folder

@@ -40,7 +40,7 @@ def write_card(
         signed: whether the release is signed.
     """
     verdict, base = record["verdict"], record["base"]
-    source = f"{base['repo']} at revision {base['revision']}" if base["repo"] else f"The checkpoint “{base['name']}”"
+    source = f"The checkpoint “{base['name']}”"
     content = {
         "card_data": _metadata(title, record, licence, inherited).to_yaml(),
         "title": title,
@@ -89,17 +89,19 @@ def _results(verdict: dict[str, Any]) -> list[EvalResult]:
         found = verdict["arms"][arm]
         for key, label in words.SETS.items():
             if key in found["sets"]:
-                results.append(_result(label, "memorization_rate", said, found["sets"][key]["memorization_rate"]))
+                rate = found["sets"][key]["memorization_rate"]
+                results.append(_result(key, f"{label} prompts", "memorization_rate", said, rate))
         if found["agreement"]:
-            results.append(_result("ordinary", "caption_agreement", said, found["agreement"]["rate"]))
+            rate = found["agreement"]["rate"]
+            results.append(_result("judged", "ordinary prompts", "caption_agreement", said, rate))
     return results
 
 
-def _result(prompts: str, metric: str, said: str, value: float) -> EvalResult:
+def _result(key: str, prompts: str, metric: str, said: str, value: float) -> EvalResult:
     return EvalResult(
         task_type=TASK,
-        dataset_type="prompts",
-        dataset_name=f"{prompts} prompts",
+        dataset_type=f"excise-{key.replace('_', '-')}",  # results of one type become one data set's
+        dataset_name=prompts,
         metric_type=metric,
         metric_name=f"{metric.replace('_', ' ')}, {said}",
         metric_value=value,

@@ -17,7 +17,7 @@ from editor.diffusion.checkpoint import copy_files
 from editor.errors import ExciseError
 from editor.fingerprint import LIBRARIES, hash_code, hash_path
 from editor.hashing import sha256_file
-from editor.job import RECIPE
+from editor.job import RECIPE, RELEASE
 from editor.plan import STAGES
 from editor.recipe import Recipe, Release, load_recipe
 from editor.record import JobRecord, load_record
@@ -27,7 +27,6 @@ from editor.release.pictures import before_after
 from editor.release.record import CARD, CHANGES, EXTRAS, FORMAT, RECORD, SIGNATURE, write_record
 from editor.release.signing import sign
 
-OUTPUT = "release"
 NEEDED = ("edited", "edit.json", "subspace.json", "verdict.json", "measures.json", "report.md", "report.html")
 BASE_CARD = "base-model-card.md"
 REPLACED = (CARD, ".gitattributes")
@@ -44,13 +43,13 @@ def build_release(run: Path) -> Path:
     _refuse_unfinished(run, job)
     verdict = _read(run, "verdict.json")
     if not verdict["accepted"]:
-        shutil.rmtree(run / OUTPUT, ignore_errors=True)
+        shutil.rmtree(run / RELEASE, ignore_errors=True)
         raise ExciseError(
             f"{run}: the verdict refuses this edit, and what is refused is not released:\n"
             + "\n".join(f"  - {reason}" for reason in verdict["reasons"])
         )
     recipe = load_recipe(run / RECIPE)
-    edited, unfinished = run / "edited", run / f".{OUTPUT}.unfinished"
+    edited, unfinished = run / "edited", run / f".{RELEASE}.unfinished"
     licence, inherited = licence_of(edited, recipe.release), base_card(edited)
     shutil.rmtree(unfinished, ignore_errors=True)
     record = _record(run, job, recipe, verdict, licence)
@@ -66,9 +65,9 @@ def build_release(run: Path) -> Path:
     write_record(unfinished, record)
     if recipe.release.key:
         sign(unfinished, recipe.release.key)
-    shutil.rmtree(run / OUTPUT, ignore_errors=True)
-    os.replace(unfinished, run / OUTPUT)
-    return run / OUTPUT
+    shutil.rmtree(run / RELEASE, ignore_errors=True)
+    os.replace(unfinished, run / RELEASE)
+    return run / RELEASE
 
 
 def files_of(folder: Path) -> list[str]:

@@ -51,6 +51,8 @@ def verify(folder: Path, public_key: Path | None = None, base: Path | None = Non
     """
     if not folder.is_dir():
         raise ExciseError(f"{folder}: no such folder; give the folder of a release")
+    if base is not None and not base.is_dir():
+        raise ExciseError(f"{base}: no such folder; give the folder of the base")
     try:
         record = read_record(folder)
     except ExciseError as error:
@@ -162,8 +164,6 @@ def _against(base: Path | None, folder: Path, record: dict[str, Any]) -> Finding
 
     def look() -> Iterator[str]:
         edit, files = record["edit"], record["base"]["files"]
-        if not base.is_dir():
-            raise ExciseError(f"{base}: no such folder; give the folder of the base")
         for name, digest in files.items():
             if not (base / name).is_file() or sha256_file(base / name) != digest:
                 yield f"{base / name}: missing, or not the base's that was edited"
