@@ -240,8 +240,8 @@ class _Publication:
                 )
                 if sha256_file(Path(fetched)) != sha256_file(local):
                     raise ExciseError(
-                        f"{self._repo}: {name}: the Hub gives back other bytes than were sent; "
-                        f"close pull request {number}, and publish under another name"
+                        f"{self._repo}: {name}: the Hub gives back other bytes than were sent. If a second try says so "
+                        "again, it keeps them wrongly: publish under another name"
                     )
         self._say(f"checked {len(self._files)} files byte for byte as the Hub gives them back")
 

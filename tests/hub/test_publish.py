@@ -40,6 +40,8 @@ def release_files(release: Path) -> dict[str, bytes]:
 
 def is_whole(hub: Hub, release: Path) -> bool:
     """Whether the default branch is the release, byte for byte."""
+    if ("model", REPO) not in hub.repos:
+        return False
     found = hub.files(REPO)
     found.pop(".gitattributes")
     return found == release_files(release)
