@@ -2,9 +2,10 @@
 
 Run with: python -m benchmarks.fullsize [--folder DIR] [--pixels 256]
 
-Makes a checkpoint of 4.3 GB (float32) in DIR, then plans, collects (a few prompts, two calls), edits and compares it.
-Memory of the edit is that of a process of its own; its time stands beside `cp -r` of the same folder, as is and where
-every file must be copied because links are refused.
+Makes a checkpoint of 4.3 GB (float32) in DIR, then plans, collects (a few prompts, two calls), edits, attacks (one step
+of denoising: random weights draw nothing anyway), releases and verifies it. Memory of the edit is that of a process of
+its own; its time stands beside `cp -r` of the same folder, as is and where every file must be copied because links are
+refused. The time of `excise verify` stands beside `sha256sum` of the same files.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 GIB = 2**30
 SETTLE = 4.0
@@ -79,15 +82,24 @@ def write_recipe(folder: Path, base: Path, pixels: int) -> Path:
         "judged": ["a tree", "a house"],
     }
     for name, prompts in tables.items():
-        (folder / f"{name}.csv").write_text("\n".join(["prompt", *(f'"{text}"' for text in prompts)]) + "\n")
+        (folder / f"{name}.csv").write_text("\n".join(["prompt,image", *(f'"{text}",' for text in prompts)]) + "\n")
+    noise = np.random.default_rng(0)
+    for i, text in enumerate(tables["memorized"]):
+        Image.fromarray(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        table = folder / "memorized.csv"
+        table.write_text(table.read_text().replace(f'"{text}",', f'"{text}",{i}.png'))
     lines = [
         'name = "fullsize"',
         f'[model]\npath = "{base}"',
         "[prompts]\nnear = 1.0",
         *(f'{name} = "{folder / name}.csv"' for name in tables),
-        f"[sampling]\nsteps = 10\nsize = {pixels}\nbatch = 1",
+        f"[sampling]\nsteps = 2\nsize = {pixels}\nbatch = 1",
         "[collect]\ncalls = 2\ngroups = 2\nchunk = 1",
         "[locate]\ncalls = 2",
+        "[validate]\nseeds = 1\nrandom_edits = 0",
+        "[verdict]",
+        *(f'{name} = "unchecked"' for name in ("base_replication", "false_positives", "agreement_drop", "drift")),
+        '[release]\nlicense = "mit"',
     ]
     path = folder / "recipe.toml"
     path.write_text("\n".join(lines) + "\n")
@@ -148,6 +160,35 @@ def copy_time(base: Path, target: Path) -> float:
     taken = time.monotonic() - started
     shutil.rmtree(target)
     return taken
+
+
+def verify_over_sha256sum(release: Path, rounds: int) -> dict[str, Any]:
+    """Speed of ``excise verify``, whole process, over that of ``sha256sum`` on the same files; and its memory."""
+    files = [str(path) for path in release.rglob("*") if path.is_file()]
+    pairs, peak = [], None
+    for _ in range(rounds):
+        started = time.monotonic()
+        subprocess.run(["sha256sum", *files], check=True, stdout=subprocess.DEVNULL)
+        middle = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, "verify", str(release)], check=True, capture_output=True, text=True
+        )
+        pairs.append((middle - started, time.monotonic() - middle))
+        peak = int(done.stderr.splitlines()[-1]) * 1024 / GIB
+    return {
+        "speed_over_sha256sum": statistics.median(theirs / ours for theirs, ours in pairs),
+        "seconds": statistics.median(ours for _, ours in pairs),
+        "gib": sum(os.path.getsize(file) for file in files) / GIB,
+        "peak_gib": peak,
+    }
+
+
+MEASURED = """
+import atexit, resource, sys
+atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))
+from editor.cli import main
+main(sys.argv[1:])
+"""
 
 
 def overhead(base: Path, pixels: int, rounds: int) -> list[float]:
@@ -213,6 +254,8 @@ def main() -> None:
             "peak_gib": max(done["peak_kib"] for _, done in pairs) * 1024 / GIB,
             "of_it_libraries_gib": max(done["before_kib"] for _, done in pairs) * 1024 / GIB,
         }
+    found["to release"] = command("run", recipe, "--out", run)
+    found["verify"] = verify_over_sha256sum(run / "release", 3)
     ratios = overhead(base, given.pixels, given.rounds)
     found["hooked over bare"] = {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
     (folder / "fullsize.json").write_text(json.dumps(found, indent=1) + "\n")

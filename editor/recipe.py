@@ -194,6 +194,8 @@ class Verdict(Section):
 class Release(Section):
     """What an accepted edit is released as. Nothing here changes the job."""
 
+    title: str | None = None
+    """Heading of the card; left out, the base's name with what was done to it."""
     base: str | None = None
     """Repository of the base on the Hub, ``ORG/NAME``, where ``model.path`` is a folder."""
     base_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None

@@ -12,9 +12,19 @@ from editor.cli import main
 from editor.recipe import Recipe
 
 
-def write_recipe(path: Path, recipe: Recipe, changes: dict[str, Any] | None = None) -> Path:
-    """Write ``recipe`` as TOML, with values changed by dotted key."""
-    whole = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+def write_recipe(
+    path: Path, recipe: Recipe, changes: dict[str, Any] | None = None, without: tuple[str, ...] = ()
+) -> Path:
+    """Write ``recipe`` as TOML, with values changed, or left out, by dotted key."""
+    whole = recipe.model_dump(mode="json", by_alias=True)
+    for key in without:
+        section, name = key.split(".")
+        whole[section][name] = None
+    waived = {key: "unchecked" for key, value in whole["verdict"].items() if value is None}
+    whole = {
+        key: {name: kept for name, kept in value.items() if kept is not None} if isinstance(value, dict) else value
+        for key, value in (whole | {"verdict": whole["verdict"] | waived}).items()
+    }
     for key, value in (changes or {}).items():
         *sections, name = key.split(".")
         part = whole

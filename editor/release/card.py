@@ -48,7 +48,7 @@ def write_card(
         if base["repo"]
         else source,
         "edit": record["edit"],
-        "waived": [check["question"] for check in verdict["checks"] if check["status"] == "not required"],
+        "waived": [_waived(check) for check in verdict["checks"] if check["status"] == "not required"],
         "headline": words.headline(verdict),
         "picture": picture[0] if picture else None,
         "picture_says": picture[1] if picture else None,
@@ -62,6 +62,12 @@ def write_card(
     }
     card = ModelCard(_environment().from_string(_template()).render(content))
     (folder / CARD).write_text(str(card), encoding="utf-8")
+
+
+def _waived(check: dict[str, Any]) -> str:
+    """A check that the recipe does not require, with what it measured."""
+    shown = words.number(check["value"]) if check["name"] == "drift" else words.percent(check["value"])
+    return f"{check['question']} ({'not measured' if check['value'] is None else shown})"
 
 
 def _metadata(title: str, record: dict[str, Any], licence: Licence, inherited: dict[str, Any]) -> ModelCardData:

@@ -55,7 +55,8 @@ def build_release(run: Path) -> Path:
     record = _record(run, job, recipe, verdict, licence)
     _put_files(run, unfinished, recipe.release)
     picture = _put_picture(run, unfinished, recipe.release)
-    title = f"{(record['base']['repo'] or record['base']['name']).rpartition('/')[2]}, memorized images excised"
+    name = (record["base"]["repo"] or record["base"]["name"]).rpartition("/")[2]
+    title = recipe.release.title or f"{name}, memorized images excised"
     write_card(unfinished, title, record, licence, inherited, picture, recipe.release.key is not None)
     (unfinished / CHANGES).write_text(_changes(record), encoding="utf-8")
     record["files"] = {
