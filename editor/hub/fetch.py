@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, HfFileSystem, HfUri, RepoFile, hf_hub_download, parse_hf_uri, snapshot_download
 from huggingface_hub.errors import HfUriError
 
-from editor.diffusion.load import LEFT_OUT, PICKLES
+from editor.diffusion.load import PICKLES
 from editor.diffusion.tensorfile import LONGEST_HEADER
 from editor.errors import ExciseError
 from editor.hub.errors import hub_explained
@@ -68,7 +68,6 @@ def fetch_checkpoint(uri: HfUri, weights: bool = True) -> Fetched:
             raise ExciseError(
                 f"{uri.to_uri()}: {INDEX} is missing or broken: no checkpoint in diffusers layout"
             ) from error
-        names = [name for name in names if name not in LEFT_OUT]
         kinds = CONFIGURATIONS + (WEIGHTS if weights else ())
         patterns = [*about, *(f"{glob.escape(name)}/{kind}" for name in names for kind in kinds)]
         folder = Path(snapshot_download(uri.id, revision=first.name, allow_patterns=patterns))
