@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from editor.recipe import Recipe
 from tests.jobs import excise, write_recipe
@@ -50,15 +51,10 @@ def finished_run(folder: Path, recipe: Recipe, checkpoint: Path, changes: dict[s
 
 def make_keys(folder: Path) -> tuple[Path, Path]:
     """Private and public key of an elliptic curve, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
     private, public = folder / "key.pem", folder / "key.pub"
-    curve = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)]
-    subprocess.run(curve, check=True, capture_output=True)
-    subprocess.run(
-        ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)], check=True, capture_output=True
-    )
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private.write_bytes(key.private_bytes(*plain))
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
     return private, public
-
-
-def record_of(release: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((release / "EXCISE.json").read_text())
-    return found
