@@ -12,14 +12,15 @@ from tests.hub.cards import check_card
 from tests.hub.community import Discussion
 from tests.hub.messages import Refusal
 from tests.hub.store import Commit, Entry, Repo, below, large_entry, plain_entry, pointer
+from tests.hub.xet import Stored
 
 Changes = dict[str, Entry | None]
 
 
 def apply_operations(
-    repo: Repo, tree: Mapping[str, Entry], operations: list[dict[str, Any]], blobs: Blobs
+    repo: Repo, tree: Mapping[str, Entry], operations: list[dict[str, Any]], blobs: Blobs, xet: Mapping[str, Stored]
 ) -> dict[str, Entry]:
-    """A tree with the operations of a commit request done to it."""
+    """A tree with the operations of a commit request done to it; ``xet`` is what came by Xet, by sha256."""
     result = dict(tree)
     for operation in operations:
         path = operation["value"]["path"]
@@ -32,13 +33,16 @@ def apply_operations(
                 result[path] = plain_entry(data)
             case "lfsFile":
                 sha256 = operation["value"]["oid"]
-                if sha256 not in repo.stored:
+                if sha256 in repo.stored:
+                    result[path] = large_entry(sha256, blobs.path(sha256).stat().st_size)
+                elif sha256 in xet:
+                    result[path] = large_entry(sha256, xet[sha256].size, xet[sha256].hash)
+                else:
                     raise Refusal(
                         400,
                         "Your push was rejected because an LFS pointer pointed to a file that does not exist."
                         f" Offending file: - {path}",
                     )
-                result[path] = large_entry(sha256, blobs.path(sha256).stat().st_size)
             case "deletedFile" | "deletedFolder" as kind:
                 gone = below(result, path.rstrip("/"))
                 if not gone or (kind == "deletedFile" and path not in gone):

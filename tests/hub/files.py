@@ -12,6 +12,7 @@ from tests.hub.changes import folders
 from tests.hub.community import stamp
 from tests.hub.messages import Answer, Call, FileRange, Refusal, answer_json
 from tests.hub.store import Commit, Entry, Repo, below, pointer
+from tests.hub.xet import storage
 
 
 def tree(call: Call) -> Answer:
@@ -62,6 +63,9 @@ def resolve(call: Call) -> Answer:
         return _send(call, entry, headers)
     headers |= {"X-Linked-Size": str(entry.size), "X-Linked-Etag": f'"{entry.etag}"'}
     headers |= {"ETag": f'"{entry.oid}"', "Location": call.hub.link(entry)}
+    if entry.xet:
+        address = f"{call.hub.endpoint}/api/{repo.kind}s/{repo.id}/xet-read-token/{commit.oid}"
+        headers |= {"X-Xet-Hash": entry.xet, "Link": f'<{address}>; rel="xet-auth"'}
     return Answer(302, headers)
 
 
@@ -70,7 +74,15 @@ def cdn(call: Call) -> Answer:
     entry = call.hub.linked.get(call.names[0])
     if entry is None:
         raise Refusal(403, "Access denied")
+    if entry.xet:
+        raise Refusal(404, "This file came by Xet, and only Xet brings it back")
     return _send(call, entry, {})
+
+
+def xet_read_token(call: Call) -> Answer:
+    """Where to get large files by Xet."""
+    require_download(call.repo(), call.user)
+    return storage(call).token()
 
 
 def _send(call: Call, entry: Entry, headers: dict[str, str]) -> Answer:
@@ -96,6 +108,8 @@ def _describe(repo: Repo, commit: Commit, path: str, expand: bool) -> dict[str, 
         if entry.lfs:
             length = len(pointer(entry.sha256, entry.size))
             about["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": length}
+        if entry.xet:
+            about["xetHash"] = entry.xet
     about["path"] = path
     if expand:
         last = repo.last_change(commit, path)

@@ -58,6 +58,8 @@ ROUTES = (
     Route("commit", "POST", f"{REPO}/commit/([^/]+)", uploads.commit),
     Route("lfs-batch", "POST", rf"{FILE}\.git/info/lfs/objects/batch", uploads.lfs_batch),
     Route("lfs-verify", "POST", rf"{FILE}\.git/info/lfs/objects/verify", uploads.lfs_verify),
+    Route("xet-write-token", "GET", f"{REPO}/xet-write-token/([^/]+)", uploads.xet_write_token),
+    Route("xet-read-token", "GET", f"{REPO}/xet-read-token/([^/]+)", files.xet_read_token),
     Route("discussions", "GET", f"{REPO}/discussions", talks.discussions),
     Route("discussion-create", "POST", f"{REPO}/discussions", talks.discussion_create),
     Route("discussion", "GET", rf"{REPO}/discussions/(\d+)", talks.discussion),

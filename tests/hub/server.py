@@ -1,6 +1,7 @@
 """A Hub on loopback: ``with Hub(folder) as hub`` and a real client that is given ``hub.endpoint``.
 
-Files travel by large-file storage (LFS). This server knows nothing of Xet, so its clients must have Xet switched off.
+Files travel by large-file storage (LFS). Unless ``hub.xet`` is set, clients must have Xet switched off, for they do not
+turn to LFS by themselves.
 In the same process, set ``huggingface_hub.constants.HF_HUB_DISABLE_XET = True``: the client looks there at every call,
 so any time will do (the fixture ``hub`` does it). In another process, set ``HF_HUB_DISABLE_XET=1`` in its environment,
 which the client reads once, when it is imported.
@@ -23,6 +24,7 @@ from tests.hub.faults import Faults
 from tests.hub.listener import Listener
 from tests.hub.store import ATTRIBUTES, Entry, Repo, is_large, large_entry, plain_entry
 from tests.hub.uploads import Upload
+from tests.hub.xet import Cas
 
 
 @dataclass
@@ -49,13 +51,14 @@ class Hub:
         failures: errors of the server itself, or of functions that faults call; leaving the ``with`` raises the first.
         multipart_above: size in bytes above which a large file is brought in parts.
         part_size: size in bytes of a part.
+        xet: whether large files may also travel by Xet; those that do are not among `files`, and go out by Xet only.
         tree_page: how many files a page of a tree has.
         discussions_page: how many discussions a page has.
         commit_pr_status: status of a pull request that comes with a commit; one without changes starts as a draft.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.blobs = Blobs(root / "blobs")
+    def __init__(self, root: Path, xet: bool = False) -> None:
+        self.blobs, self.cas, self.xet = Blobs(root / "blobs"), Cas(root / "xet"), xet
         self.lock = threading.RLock()
         self.users: dict[str, User] = {}
         self.repos: dict[tuple[str, str], Repo] = {}

@@ -21,12 +21,13 @@ ATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suf
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a commit: the sha256 of its bytes, and the name git has for it."""
+    """A file of a commit: the sha256 of its bytes, the name git has for it, and the one it has in Xet storage."""
 
     sha256: str
     size: int
     lfs: bool
     oid: str
+    xet: str | None = field(default=None, compare=False)
 
     @property
     def etag(self) -> str:
@@ -126,9 +127,9 @@ def plain_entry(data: bytes) -> Entry:
     return Entry(hashlib.sha256(data).hexdigest(), len(data), False, git_oid(data))
 
 
-def large_entry(sha256: str, size: int) -> Entry:
+def large_entry(sha256: str, size: int, xet: str | None = None) -> Entry:
     """A file of which git keeps a pointer only."""
-    return Entry(sha256, size, True, git_oid(pointer(sha256, size).encode()))
+    return Entry(sha256, size, True, git_oid(pointer(sha256, size).encode()), xet)
 
 
 def pointer(sha256: str, size: int) -> str:

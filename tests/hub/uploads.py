@@ -14,6 +14,7 @@ from tests.hub.blobs import Received, read_pieces
 from tests.hub.changes import apply_operations, open_pull_request
 from tests.hub.messages import Answer, Call, Refusal, answer_json
 from tests.hub.store import Commit, Repo, is_large
+from tests.hub.xet import storage
 
 
 @dataclass
@@ -134,6 +135,13 @@ def lfs_verify(call: Call) -> Answer:
     return answer_json({"message": "Object verified"})
 
 
+def xet_write_token(call: Call) -> Answer:
+    """Where to bring large files by Xet."""
+    *_, revision = call.names
+    _require_target(call, call.repo(), revision)
+    return storage(call).token()
+
+
 def commit(call: Call) -> Answer:
     """A commit on a branch or a pull request, or with ``create_pr`` a pull request of its own."""
     *_, revision = call.names
@@ -175,7 +183,8 @@ def _commit_pull_request(
 def _commit_on(
     call: Call, repo: Repo, before: Commit, user: User, head: dict[str, Any], operations: list[dict[str, Any]]
 ) -> Commit:
-    tree = apply_operations(repo, before.tree, operations, call.hub.blobs)
+    hub = call.hub
+    tree = apply_operations(repo, before.tree, operations, hub.blobs, hub.cas.files() if hub.xet else {})
     return repo.add(before.oid, tree, head["summary"], head.get("description", ""), user.name)
 
 
