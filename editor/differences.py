@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from editor.diffusion.compare import Difference, compare_folders
+from editor.diffusion.load import DENOISERS
 from editor.errors import ExciseError
 from editor.stages.edit import RECORD
 
@@ -29,19 +30,22 @@ def planned_entries(record: Path) -> dict[str, int]:
 def unplanned(differences: tuple[Difference, ...], planned: dict[str, int]) -> list[str]:
     """What differs and is not planned, and what is planned and does not differ, each in a sentence.
 
-    A planned tensor may differ in fewer entries than are zeroed, where the base had zeros already, never in more.
+    A planned tensor lies in the denoiser; it may differ in fewer entries than are zeroed, where the base had zeros
+    already, never in more, and what differs is zero.
     """
     faults = []
     for difference in differences:
         where = f"{difference.file}: {difference.tensor}".rstrip(": ")
         if difference.what != "entries":
             faults.append(f"{where} {difference.what}")
-        elif difference.tensor not in planned:
+        elif difference.tensor not in planned or difference.file.split("/")[0] not in DENOISERS:
             faults.append(f"{where} differs, and is not in the plan")
         elif difference.changed > planned[difference.tensor]:
             faults.append(
                 f"{where} differs in {difference.changed} entries, and {planned[difference.tensor]} are planned"
             )
+        elif difference.not_zero:
+            faults.append(f"{where}: {difference.not_zero} of the entries that differ are not zero, as planned")
     changed = {difference.tensor for difference in differences}
     return faults + [
         f"{name} is planned and does not differ" for name, n in planned.items() if n and name not in changed

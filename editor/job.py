@@ -12,26 +12,26 @@ import time
 from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import click
 
 from editor import __version__
 from editor.errors import ExciseError
-from editor.fingerprint import hash_path, look_up
+from editor.fingerprint import LIBRARIES, hash_path
 from editor.plan import NAMES, STAGES, Fingerprints, Stage
 from editor.preflight import check_inputs, check_space, length_notes, quiet_libraries, writing_explained
 from editor.prompts import PromptSets, prompt_sets
 from editor.recipe import Recipe, load_recipe
-from editor.record import JobRecord, StageRecord, load_record
-from editor.sources import bring, is_elsewhere
+from editor.record import Finished, JobRecord, StageRecord, load_record
+from editor.sources import TABLES, bring, is_elsewhere
 from editor.team import ALONE, Team, join_team
 
 RECIPE = "recipe.toml"
 """The recipe as it was given, in the run's folder."""
 RELEASE = "release"
 """The release folder of the run; it goes when a stage runs again."""
-TABLES = tuple(f"prompts.{key}" for key in ("memorized", "ordinary", "judged", "never_seen"))
 
 
 def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], fresh: bool = False) -> Path:
@@ -49,6 +49,7 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
         ExciseError: a fault in the recipe, its inputs or the folder; raised before long work where that can be.
     """
     recipe, team = load_recipe(recipe_path), join_team()
+    text = recipe_path.read_bytes()
     folder = out or Path("runs") / recipe.name
     quiet_libraries()
     recipe, sources = local_recipe(recipe, folder, team)
@@ -61,22 +62,28 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
     brought = [f"{key}: {origin}" for key, origin in sources.items()]
     for note in (*brought, *sets.notes, *length_notes(recipe, sets)):
         click.echo(note)
-    with _locked(folder), writing_explained(folder, "the run"):
+    with locked(folder), writing_explained(folder, "the run"):
         check_space(recipe, sets, folder)
         record = JobRecord() if fresh else load_record(folder)
         record.version, record.recipe, record.sources = __version__, str(recipe_path), sources
-        record.tables = {key: hash_path(path) for key in TABLES if (path := look_up(recipe, key)) is not None}
-        keep_recipe(recipe_path, folder)
+        record.save(folder)
         job = _Job(recipe, sets, folder, record, team)
         for stage in stages:
             job.advance(stage)
+        if stages == STAGES:
+            tables = {f"prompts.{key}": getattr(recipe.prompts, key) for key in TABLES}
+            hashes = {key: hash_path(path) for key, path in tables.items() if path is not None}
+            versions = {name: version(name) for name in LIBRARIES}
+            record.finished = Finished(sources=sources, tables=hashes, libraries=versions)
+            _keep_recipe(text, folder)
+            record.save(folder)
     return folder
 
 
-def keep_recipe(path: Path, folder: Path) -> None:
-    """Leave the recipe in the run's folder, word for word."""
+def _keep_recipe(text: bytes, folder: Path) -> None:
+    """Leave the recipe of a finished run in its folder, word for word: all that lies there then belongs to it."""
     unfinished = folder / f"{RECIPE}.tmp"
-    unfinished.write_bytes(path.read_bytes())
+    unfinished.write_bytes(text)
     os.replace(unfinished, folder / RECIPE)
 
 
@@ -90,7 +97,7 @@ def local_recipe(recipe: Recipe, folder: Path, team: Team = ALONE) -> tuple[Reci
         return recipe, {}
     if not team.leads:
         return team.agree((recipe, {}))
-    with _locked(folder), writing_explained(folder, "what the recipe names elsewhere"):
+    with locked(folder), writing_explained(folder, "what the recipe names elsewhere"):
         return team.agree(bring(recipe, folder))
 
 
@@ -199,7 +206,7 @@ def _peak_mib() -> int:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Make the folder and hold it for this job alone; the system lets go when the process ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,19 @@ class StageRecord(BaseModel):
     """Largest resident memory of the process up to the end of the stage, in MiB."""
 
 
+class Finished(BaseModel):
+    """What a run that came to its end was made from, beside its recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: dict[str, str]
+    """As in the record."""
+    tables: dict[str, str]
+    """Hash of each prompt table, by key."""
+    libraries: dict[str, str]
+    """Their versions, which the stages' fingerprints hold too."""
+
+
 class JobRecord(BaseModel):
     """What a run's folder holds."""
 
@@ -39,8 +52,8 @@ class JobRecord(BaseModel):
     """The recipe as given on the command line."""
     sources: dict[str, str] = {}
     """Where what the recipe names elsewhere came from, by key: an address on the Hub with the full commit hash."""
-    tables: dict[str, str] = {}
-    """Hash of each prompt table, by key."""
+    finished: Finished | None = None
+    """Of the last run that came to its end, whose recipe lies in the folder."""
     stages: dict[str, StageRecord] = {}
     """The stages that are done."""
     unfinished: dict[str, dict[str, str]] = {}

@@ -12,11 +12,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from editor.errors import ExciseError
 from editor.files import write_json
+from editor.fingerprint import hash_path
 from editor.hashing import sha256_file
 from editor.recipe import Recipe, hub_address
 
@@ -126,12 +128,19 @@ def _bring_single_file(recipe: Recipe, key: str, path: Path, target: Path) -> st
         raise ExciseError(f"{key}: {name}: no such file; correct the path")
     configuration = recipe.model.configuration
     described = hub_address(configuration) if configuration else f"hf://{usual_configuration(path)}"
-    folder, source = configuration, str(configuration)
+    folder, source = configuration, ""
+    if configuration and not described:
+        if not configuration.is_dir():
+            raise ExciseError(f"model.configuration: {configuration}: no such folder; correct the path")
+        source = f"{configuration} (sha256 {hash_path(configuration)})"
     if described:
         found = fetch_checkpoint(parse_uri("model.configuration", described), weights=False)
         folder, source = found.folder, found.uri.to_uri()
     assert folder is not None
-    origin = f"{origin} (sha256 {sha256_file(path)}), converted by diffusers with the configuration of {source}"
+    origin = (
+        f"{origin} (sha256 {sha256_file(path)}), converted by diffusers {version('diffusers')} "
+        f"with the configuration of {source}"
+    )
     if not _is_there(target, origin):
         converted = target.with_name(f".{target.name}.converted")
         convert(path, folder, converted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -48,6 +49,8 @@ class Team:
 
 
 ALONE = Team()
+PATIENCE = timedelta(days=7)
+"""How long a process waits for another: the first one fetches, edits and measures alone, which may take hours."""
 
 
 def join_team() -> Team:
@@ -56,5 +59,5 @@ def join_team() -> Team:
         return ALONE
     from accelerate import PartialState
 
-    state = PartialState()
+    state = PartialState(timeout=PATIENCE)
     return Team(state.process_index, state.num_processes)

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
@@ -179,8 +179,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def copy_files(base: Path, target: Path, names: Iterable[str]) -> None:
-    """Files of a folder in another, as in `copy_with_edits`."""
+    """Files of a folder in another, as in `copy_with_edits`; no name leads out of either."""
     for name in names:
+        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+            raise ExciseError(f"{base}: {name!r} leads out of the folder; such a checkpoint is refused")
         _copy(base / name, target / name, {})
 
 

@@ -29,6 +29,8 @@ class Difference:
     changed: int = 0
     """Entries that differ, of ``entries``."""
     entries: int = 0
+    not_zero: int = 0
+    """Of the entries that differ, those that are not zero now."""
 
 
 def compare_folders(base: Path, edited: Path, only: Collection[str] | None = None) -> tuple[Difference, ...]:
@@ -70,8 +72,10 @@ def _compare_files(base: Path, edited: Path, name: str) -> Iterator[Difference]:
             yield Difference(name, tensor, "was added" if old is None else "is missing")
         elif (old.dtype, old.shape) != (new.dtype, new.shape):
             yield Difference(name, tensor, f"is {new.dtype} {new.shape}, was {old.dtype} {old.shape}")
-        elif changed := _changed(base, old, edited, new):
-            yield Difference(name, tensor, "entries", changed, 8 * (old.stop - old.start) // BITS[old.dtype])
+        elif (counts := _changed(base, old, edited, new))[0]:
+            yield Difference(
+                name, tensor, "entries", counts[0], 8 * (old.stop - old.start) // BITS[old.dtype], counts[1]
+            )
     first = min(entry.start for entry in before.values()), min(entry.start for entry in after.values())
     if _read(base, 0, first[0]) != _read(edited, 0, first[1]):
         yield Difference(name, "", "has another header")
@@ -83,13 +87,15 @@ def _read(path: Path, start: int, size: int) -> bytes:
         return file.read(size)
 
 
-def _changed(base: Path, old: Entry, edited: Path, new: Entry) -> int:
-    """Entries whose bits differ; of numbers that do not fill bytes, bytes that differ."""
-    width, changed = max(1, BITS[old.dtype] // 8), 0
+def _changed(base: Path, old: Entry, edited: Path, new: Entry) -> tuple[int, int]:
+    """Entries whose bits differ, and of these those that are not all zero; bytes, of numbers that do not fill bytes."""
+    width, changed, not_zero = max(1, BITS[old.dtype] // 8), 0, 0
     for offset in range(0, old.stop - old.start, BLOCK):  # BLOCK is a multiple of every width
         size = min(BLOCK, old.stop - old.start - offset)
         pair = _read(base, old.start + offset, size), _read(edited, new.start + offset, size)
         if pair[0] != pair[1]:
-            a, b = (np.frombuffer(block, dtype=f"V{width}") for block in pair)
-            changed += int((a != b).sum())
-    return changed
+            a, b = (np.frombuffer(block, dtype=np.uint8).reshape(-1, width) for block in pair)
+            differs = (a != b).any(axis=1)
+            changed += int(differs.sum())
+            not_zero += int(b[differs].any(axis=1).sum())
+    return changed, not_zero

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ an edit would not reach."""
 LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
 """Where a pipeline's components may come from; the last holds Stable Diffusion's safety checker."""
 DENOISERS = ("unet", "transformer")
+INDEX = "model_index.json"
+CONFIGURATIONS = ("*.json", "*.txt", "*.model", "*.jinja")
+WEIGHTS = ("*.safetensors",)
+LICENCES = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*", "license*", "licence*")
+"""Texts in a checkpoint's folder that go with every copy of it."""
+_COMPONENT = re.compile(r"[A-Za-z0-9_]+")
 LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 
 
@@ -61,20 +68,43 @@ def read_index(path: Path) -> dict[str, Any]:
     Raises:
         ExciseError: the file is missing or broken, or names a custom pipeline or a library that is not ours.
     """
-    file = path / "model_index.json"
+    file = path / INDEX
     try:
         index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ExciseError(f"{file}: cannot be read ({error.strerror}); give a folder in diffusers layout") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ExciseError(f"{file}: not valid JSON: {error}") from error
     name = index.get("_class_name") if isinstance(index, dict) else None
     if not isinstance(name, str) or not hasattr(diffusers, name):
         raise ExciseError(f"{file}: _class_name: {name!r} is no pipeline of diffusers; custom pipelines are refused")
     for name, value in index.items():
-        if isinstance(value, list) and value[0] not in LIBRARIES | {None}:
+        if not isinstance(value, list) or name.startswith("_"):
+            continue
+        if len(value) != 2 or not _COMPONENT.fullmatch(name):
+            raise ExciseError(f"{file}: {name}: no component; each is a plain name with its library and class")
+        if value[0] not in (*sorted(LIBRARIES), None):
             raise ExciseError(f"{file}: {name}: library {value[0]!r} is refused; known are {sorted(LIBRARIES)}")
     return index
+
+
+def components_of(path: Path) -> tuple[str, ...]:
+    """Names of the components that a checkpoint's index has folders of, sorted."""
+    index = read_index(path)
+    names = (name for name, value in index.items() if isinstance(value, list) and not name.startswith("_"))
+    return tuple(sorted(name for name in names if index[name][0] is not None))
+
+
+def checkpoint_files(path: Path) -> tuple[str, ...]:
+    """Names of the files that make up a checkpoint: its index, licence texts, and its components' own, sorted.
+
+    Whatever else lies in the folder (samples, notes, hidden files) is not of it.
+    """
+    found = {file for pattern in (INDEX, *LICENCES) for file in path.glob(pattern)}
+    for name in components_of(path):
+        found |= {file for pattern in CONFIGURATIONS + WEIGHTS for file in (path / name).glob(pattern)}
+    names = (file.relative_to(path).as_posix() for file in found if file.is_file())
+    return tuple(sorted(name for name in names if "/." not in f"/{name}"))
 
 
 def denoiser_folder(path: Path) -> Path:

@@ -6,25 +6,21 @@ Files land in the client's own cache, which other programs share and which an in
 from __future__ import annotations
 
 import glob
-import json
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, HfFileSystem, HfUri, RepoFile, hf_hub_download, parse_hf_uri, snapshot_download
 from huggingface_hub.errors import HfUriError
 
-from editor.diffusion.load import PICKLES
+from editor.diffusion.load import CONFIGURATIONS, INDEX, LICENCES, PICKLES, WEIGHTS, components_of
 from editor.diffusion.tensorfile import LONGEST_HEADER
 from editor.errors import ExciseError
 from editor.hub.errors import hub_explained
 from editor.tables import SUFFIXES, read_table
 
-INDEX = "model_index.json"
-ABOUT = ("README.md", "LICENSE*", "NOTICE*", "USE_POLICY*", "license*")
+ABOUT = ("README.md", *LICENCES)
 """Files beside the components that a release of an edited copy needs."""
-CONFIGURATIONS = ("*.json", "*.txt", "*.model", "*.jinja")
-WEIGHTS = ("*.safetensors",)
 
 
 @dataclass(frozen=True)
@@ -61,13 +57,9 @@ def fetch_checkpoint(uri: HfUri, weights: bool = True) -> Fetched:
     with hub_explained(uri.to_uri()):
         first = Path(snapshot_download(uri.id, revision=uri.revision, allow_patterns=about))
         pinned = replace(uri, revision=first.name)
-        try:
-            index = json.loads((first / INDEX).read_text(encoding="utf-8"))
-            names = sorted(name for name, value in index.items() if isinstance(value, list) and value[0] is not None)
-        except (OSError, ValueError, AttributeError) as error:
-            raise ExciseError(
-                f"{uri.to_uri()}: {INDEX} is missing or broken: no checkpoint in diffusers layout"
-            ) from error
+        if not (first / INDEX).is_file():
+            raise ExciseError(f"{uri.to_uri()}: no {INDEX}, so no checkpoint in diffusers layout")
+        names = list(components_of(first))
         kinds = CONFIGURATIONS + (WEIGHTS if weights else ())
         patterns = [*about, *(f"{glob.escape(name)}/{kind}" for name in names for kind in kinds)]
         folder = Path(snapshot_download(uri.id, revision=first.name, allow_patterns=patterns))
@@ -121,7 +113,11 @@ def fetch_table(key: str, uri: HfUri, column: str | None) -> Fetched:
     table = fetch_file(uri)
     beside = uri.path_in_repo.rpartition("/")[0]
     rows = read_table(table.folder / uri.path_in_repo, column, memorized=False).rows
-    images = sorted({f"{beside}/{name}".lstrip("/") for row in rows for name in (row.image, row.mask) if name})
+    named = {name for row in rows for name in (row.image, row.mask) if name}
+    for name in named:
+        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+            raise ExciseError(f"{uri.to_uri()}: image {name!r} is not beside the table; such a table is refused")
+    images = sorted(f"{beside}/{name}".lstrip("/") for name in named)
     if images:
         with hub_explained(uri.to_uri()):
             snapshot_download(

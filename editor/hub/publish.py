@@ -8,6 +8,7 @@ so the same command goes on wherever an earlier one was cut off.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +29,9 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from editor.errors import ExciseError
 from editor.hashing import sha256_file
 from editor.hub.errors import LOGIN, hub_explained
-from editor.hub.remote import Comparison, compare, tree_of
+from editor.hub.remote import Comparison, Local, compare, held, tree_of
 from editor.hub.timeout import limit_waiting
-from editor.release.licences import Licence
-from editor.release.record import RECORD, SIGNATURE, read_record
+from editor.release.record import RECORD, SIGNATURE, Record, read_record
 from editor.release.verify import verify
 
 MAIN = constants.DEFAULT_REVISION
@@ -51,9 +51,8 @@ def publish(folder: Path, repo: str, public_key: Path | None, dry_run: bool, say
         ExciseError: the release is not right or may not be published, the Hub refuses, or somebody else changed the
             repository; says what state it is in and what to do. Repeating the command goes on.
     """
-    record = _checked(folder, public_key)
+    publication = _Publication(folder, repo, public_key, say)
     limit_waiting()
-    publication = _Publication(folder, repo, record, say)
     if dry_run:
         publication.rehearse()
         return
@@ -63,47 +62,51 @@ def publish(folder: Path, repo: str, public_key: Path | None, dry_run: bool, say
         raise ExciseError(f"{error}\n{publication.state}") from error
 
 
-def _checked(folder: Path, public_key: Path | None) -> dict[str, Any]:
-    """The record of a release that may be published."""
+def _checked(folder: Path, public_key: Path | None) -> tuple[Record, dict[str, Local]]:
+    """The record of a release that may be published, and its files as they were verified."""
+    paths = {name: folder / name for name in (RECORD, SIGNATURE) if (folder / name).is_file()}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
     faults = [fault for finding in verify(folder, public_key) for fault in finding.faults]
     if faults:
         raise ExciseError(f"{folder}: not published, for it is not a verified release:\n  - " + "\n  - ".join(faults))
     record = read_record(folder)
-    licence = Licence(**record["licence"] | {"texts": tuple(record["licence"]["texts"])})
-    if fault := licence.fault():
-        raise ExciseError(f"{folder}: not published: {fault}, and run excise release again")
-    return record
+    if record.signed and public_key is None:
+        raise ExciseError(f"{folder}: not published: it is signed; give your public key with --public-key")
+    if fault := record.licence.fault():
+        raise ExciseError(f"{folder}: not published: {fault}, and run excise again")
+    files = {name: held(folder / name, file.size, file.sha256) for name, file in record.files.items()}
+    files |= {name: held(path, path.stat().st_size, hashes[name]) for name, path in paths.items()}
+    return record, dict(sorted(files.items()))
 
 
 class _Publication:
     """One release on its way to one repository."""
 
-    def __init__(self, folder: Path, repo: str, record: dict[str, Any], say: Callable[[str], None]) -> None:
-        self._folder, self._repo, self._record, self._say = folder, repo, record, say
-        names = [*record["files"], RECORD, *([SIGNATURE] if (folder / SIGNATURE).is_file() else ())]
-        self._files = {name: folder / name for name in sorted(names)}
-        self._title = f"Release {record['publish']['tag']} ({record['sha256'][:12]})"
+    def __init__(self, folder: Path, repo: str, public_key: Path | None, say: Callable[[str], None]) -> None:
+        self._record, self._files = _checked(folder, public_key)
+        self._repo, self._say, self._wanted = repo, say, self._record.publish
+        self._title = f"Release {self._wanted.tag} ({self._record.sha256[:12]})"
         self._api = HfApi(token=get_token() or False)
         self.state = f"{repo}: nothing was changed. Repeat the command when that is mended."
         """Where things stand, for whoever reads an error."""
 
     def rehearse(self) -> None:
-        """Say what would change."""
+        """Say what would change, as far as this token, or none, may see it."""
         with hub_explained(self._repo):
             try:
-                tree = tree_of(self._api, self._repo, MAIN)
+                info = self._api.model_info(self._repo)
+                found = self._compare(str(info.sha))
+                self._refuse_others_files(info, found)
+                self._check_tag()
             except RepositoryNotFoundError:
                 self._say(f"{self._repo}: no such repository, or none that is seen without its token; it would be made")
-                tree = {}
-        found = compare(self._files, tree)
+                found = compare(self._files, {})
         for word, names in (("add", found.missing), ("replace", found.other), ("delete", found.extra)):
             for name in names:
-                size = f"{self._files[name].stat().st_size:,} bytes" if name in self._files else ""
+                size = f"{self._files[name].size:,} bytes" if name in self._files else ""
                 self._say(f"would {word:8}{name}  {size}".rstrip())
-        kept = len(self._files) - len(found.missing) - len(found.other)
-        settings = self._record["publish"]
-        self._say(f"would keep    {kept} files as they are")
-        self._say(f"would tag     {settings['tag']}; then {settings['visibility']}, gated: {settings['gated']}")
+        self._say(f"would keep    {len(self._files) - len(found.missing) - len(found.other)} files as they are")
+        self._say(f"would tag     {self._wanted.tag}; then {self._wanted.visibility}, gated: {self._wanted.gated}")
 
     def run(self) -> None:
         """All steps, of which those are done that are not done yet."""
@@ -112,12 +115,13 @@ class _Publication:
             info = self._find_or_create()
             head = str(info.sha)
             self._check_tag()
+            self._refuse_others_files(info, self._compare(head))
+            self._settle(info, at_least=True)
             self.state = (
                 f"{self._repo}: the default branch is as it was. Repeat the command; it goes on where it stopped."
             )
             found = self._compare(head)
             if not found.same:
-                self._refuse_others_files(info, found)
                 number = self._find_or_open_pull_request(user)
                 self._upload(number, head)
                 self._check_bytes(number)
@@ -131,7 +135,7 @@ class _Publication:
                 "Repeat the command."
             )
             self._tag(head)
-            self._settle()
+            self._settle(self._api.model_info(self._repo))
             self._close_pull_requests(user)
         self._say(f"published: {self._api.endpoint}/{self._repo} at {head}")
 
@@ -164,13 +168,12 @@ class _Publication:
 
     def _check_tag(self) -> None:
         """Refuse a tag that stands for something else, before anything travels."""
-        tag = self._record["publish"]["tag"]
-        target = self._tags().get(tag)
-        if target is not None and not self._compare(target).same:
+        tag = self._wanted.tag
+        if tag in self._tags() and not self._compare(tag).same:
             raise ExciseError(f"{self._repo}: tag {tag!r} is another release's; set another release.tag in the recipe")
 
-    def _tags(self) -> dict[str, str]:
-        return {tag.name: tag.target_commit for tag in self._api.list_repo_refs(self._repo).tags}
+    def _tags(self) -> set[str]:
+        return {tag.name for tag in self._api.list_repo_refs(self._repo).tags}
 
     def _refuse_others_files(self, info: ModelInfo, found: Comparison) -> None:
         """Refuse a repository that holds something else than an earlier release of excise."""
@@ -198,7 +201,7 @@ class _Publication:
         made: Discussion = self._api.create_pull_request(
             self._repo,
             self._title,
-            description=f"Staging of {RECORD} {self._record['sha256']}. Closed when the release is on {MAIN}.",
+            description=f"Staging of {RECORD} {self._record.sha256}. Closed when the release is on {MAIN}.",
         )
         self._say(f"opened pull request {made.num}, a draft")
         return int(made.num)
@@ -215,7 +218,7 @@ class _Publication:
         found = self._compare(head)
         if found.same:
             return
-        size = sum(self._files[name].stat().st_size for name in (*found.missing, *found.other))
+        size = sum(self._files[name].size for name in (*found.missing, *found.other))
         self._say(f"uploading {len(found.missing) + len(found.other)} files, {size:,} bytes, to {branch}")
         self._commit(found, branch, head)
         if not self._compare(branch).same:
@@ -223,7 +226,12 @@ class _Publication:
 
     def _commit(self, found: Comparison, revision: str, parent: str) -> str:
         """One commit that makes ``revision`` the release if it still is ``parent``; returns its hash."""
-        add = [CommitOperationAdd(name, self._files[name]) for name in (*found.missing, *found.other)]
+        add = []
+        for name in (*found.missing, *found.other):
+            local = self._files[name]
+            add.append(CommitOperationAdd(name, local.path if local.data is None else local.data))
+            if add[-1].upload_info.sha256.hex() != local.sha256:
+                raise ExciseError(f"{local.path}: changed while it was published; start again")
         delete = [CommitOperationDelete(name) for name in found.extra]
         made = self._api.create_commit(
             self._repo, [*add, *delete], commit_message=self._title, revision=revision, parent_commit=parent
@@ -238,7 +246,7 @@ class _Publication:
                 fetched = hf_hub_download(
                     self._repo, name, revision=head, local_dir=scratch, token=get_token(), endpoint=self._api.endpoint
                 )
-                if sha256_file(Path(fetched)) != sha256_file(local):
+                if sha256_file(Path(fetched)) != local.sha256:
                     raise ExciseError(
                         f"{self._repo}: {name}: the Hub gives back other bytes than were sent. If a second try says so "
                         "again, it keeps them wrongly: publish under another name"
@@ -267,17 +275,18 @@ class _Publication:
             )
 
     def _tag(self, head: str) -> None:
-        tag = self._record["publish"]["tag"]
+        tag = self._wanted.tag
+        self._check_tag()
         if tag not in self._tags():
             self._api.create_tag(self._repo, tag=tag, revision=head, tag_message=self._title)
             self._say(f"tagged {tag}")
 
-    def _settle(self) -> None:
-        """Gate and visibility, last."""
-        wanted = self._record["publish"]
-        info = self._api.model_info(self._repo)
-        gated: Any = False if wanted["gated"] == "no" else wanted["gated"]
-        private = wanted["visibility"] == "private"
+    def _settle(self, info: ModelInfo, at_least: bool = False) -> None:
+        """Gate and visibility as the recipe says; ``at_least``: nothing that lets more people in."""
+        gated: Any = False if self._wanted.gated == "no" else self._wanted.gated
+        private = self._wanted.visibility == "private"
+        if at_least:
+            gated, private = gated or info.gated, private or bool(info.private)
         if info.gated != gated or info.private != private:
             self._api.update_repo_settings(self._repo, gated=gated, private=private)
-            self._say(f"{wanted['visibility']}, gated: {wanted['gated']}")
+            self._say(f"{'private' if private else 'public'}, gated: {gated or 'no'}")

@@ -9,9 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from editor import __version__
-from editor.release.licences import Licence
-from editor.release.record import CARD, EXTRAS
+from editor.release.record import CARD, RECIPE, Record
 from editor.report import words
 
 TAGS = ("excise", "memorization")
@@ -20,13 +18,7 @@ TASK = "text-to-image"
 
 
 def write_card(
-    folder: Path,
-    title: str,
-    record: dict[str, Any],
-    licence: Licence,
-    inherited: dict[str, Any],
-    picture: tuple[str, str] | None,
-    signed: bool,
+    folder: Path, title: str, record: Record, inherited: dict[str, Any], picture: tuple[str, str] | None
 ) -> None:
     """Write the card of a release.
 
@@ -34,20 +26,16 @@ def write_card(
         folder: the release.
         title: its first heading, and the model's name in ``model-index``.
         record: what `EXCISE.json` will hold.
-        licence: the base's.
         inherited: metadata of the base's card.
         picture: file name and what it shows.
-        signed: whether the release is signed.
     """
-    verdict, base = record["verdict"], record["base"]
-    source = f"The checkpoint “{base['name']}”"
+    verdict, base = record.verdict, record.base
+    link = f"[{base.repo}](https://huggingface.co/{base.repo}/tree/{base.revision or 'main'})"
     content = {
-        "card_data": _metadata(title, record, licence, inherited).to_yaml(),
+        "card_data": _metadata(title, record, inherited).to_yaml(),
         "title": title,
-        "base_said": f"[{base['repo']}](https://huggingface.co/{base['repo']}/tree/{base['revision'] or 'main'})"
-        if base["repo"]
-        else source,
-        "edit": record["edit"],
+        "base_said": link if base.repo else f"The checkpoint “{base.name}”",
+        "edit": record.edit,
         "waived": [_waived(check) for check in verdict["checks"] if check["status"] == "not required"],
         "headline": words.headline(verdict),
         "picture": picture[0] if picture else None,
@@ -55,10 +43,10 @@ def write_card(
         "verdict": verdict,
         "sets": {key: label for key, label in words.SETS.items() if key in verdict["arms"]["base"]["sets"]},
         "limits": words.LIMITS,
-        "extras": EXTRAS,
-        "signed": signed,
-        "licence": licence,
-        "version": __version__,
+        "recipe": RECIPE,
+        "signed": record.signed,
+        "licence": record.licence,
+        "version": record.excise.version,
     }
     card = ModelCard(_environment().from_string(_template()).render(content))
     (folder / CARD).write_text(str(card), encoding="utf-8")
@@ -70,8 +58,8 @@ def _waived(check: dict[str, Any]) -> str:
     return f"{check['question']} ({'not measured' if check['value'] is None else shown})"
 
 
-def _metadata(title: str, record: dict[str, Any], licence: Licence, inherited: dict[str, Any]) -> ModelCardData:
-    base = record["base"]["repo"]
+def _metadata(title: str, record: Record, inherited: dict[str, Any]) -> ModelCardData:
+    base, licence = record.base.repo, record.licence
     tags = [tag for tag in inherited.get("tags") or () if isinstance(tag, str)]
     return ModelCardData(
         model_name=title,
@@ -83,7 +71,7 @@ def _metadata(title: str, record: dict[str, Any], licence: Licence, inherited: d
         base_model=base,
         base_model_relation="finetune" if base else None,  # the Hub knows no word for pruned
         tags=list(dict.fromkeys([*tags, *TAGS])),
-        eval_results=_results(record["verdict"]),
+        eval_results=_results(record.verdict),
         **{key: inherited[key] for key in INHERITED if key in inherited},
     )
 

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,53 @@ from huggingface_hub import parse_hf_uri
 
 from editor import __version__
 from editor.diffusion.checkpoint import copy_files
+from editor.diffusion.load import checkpoint_files
 from editor.errors import ExciseError
-from editor.fingerprint import LIBRARIES, hash_code, hash_path
+from editor.fingerprint import hash_json, hash_path
 from editor.hashing import sha256_file
-from editor.job import RECIPE, RELEASE
+from editor.job import RECIPE, RELEASE, locked
 from editor.plan import STAGES
 from editor.recipe import Recipe, Release, load_recipe
-from editor.record import JobRecord, load_record
+from editor.record import Finished, JobRecord, load_record
 from editor.release.card import write_card
 from editor.release.licences import Licence, base_card, licence_of
 from editor.release.pictures import before_after
-from editor.release.record import CARD, CHANGES, EXTRAS, FORMAT, RECORD, SIGNATURE, write_record
+from editor.release.record import (
+    CARD,
+    CHANGES,
+    EXTRAS,
+    RECORD,
+    SIGNATURE,
+    Base,
+    Edited,
+    File,
+    Program,
+    Prompts,
+    Publishing,
+    Record,
+    Zeroed,
+    write_record,
+)
 from editor.release.signing import sign
 
 NEEDED = ("edited", "edit.json", "subspace.json", "verdict.json", "measures.json", "report.md", "report.html")
 BASE_CARD = "base-model-card.md"
-REPLACED = (CARD, ".gitattributes")
-"""Files of the base that a release has its own of."""
 
 
 def build_release(run: Path) -> Path:
     """Make the folder ``release`` of a finished run whose verdict accepts the edit; one that was there is replaced.
 
     Raises:
-        ExciseError: the run is not finished, was altered, or its edit is refused; a licence text or key is not there.
+        ExciseError: the run is not finished, was altered, or its edit is refused; a licence text or key is not there;
+            a job or another release is at work on the folder.
     """
+    with locked(run):
+        return _build(run)
+
+
+def _build(run: Path) -> Path:
     job = load_record(run)
-    _refuse_unfinished(run, job)
+    finished = _finished(run, job)
     verdict = _read(run, "verdict.json")
     if not verdict["accepted"]:
         shutil.rmtree(run / RELEASE, ignore_errors=True)
@@ -52,18 +71,18 @@ def build_release(run: Path) -> Path:
     edited, unfinished = run / "edited", run / f".{RELEASE}.unfinished"
     licence, inherited = licence_of(edited, recipe.release), base_card(edited)
     shutil.rmtree(unfinished, ignore_errors=True)
-    record = _record(run, job, recipe, verdict, licence)
-    _put_files(run, unfinished, recipe.release)
+    names = checkpoint_files(edited)
+    if taken := sorted({name.split("/")[0] for name in names} & {EXTRAS, CHANGES, RECORD, SIGNATURE}):
+        raise ExciseError(f"{edited}: {taken[0]} is a name that a release needs; is the base a release itself?")
+    _put_files(run, unfinished, names, recipe.release)
     picture = _put_picture(run, unfinished, recipe.release)
-    name = (record["base"]["repo"] or record["base"]["name"]).rpartition("/")[2]
-    title = recipe.release.title or f"{name}, memorized images excised"
-    write_card(unfinished, title, record, licence, inherited, picture, recipe.release.key is not None)
+    record = _record(run, job, finished, recipe, verdict, licence, names)
+    title = recipe.release.title or f"{_short(record.base)}, memorized images excised"
+    write_card(unfinished, title, record, inherited, picture)
     (unfinished / CHANGES).write_text(_changes(record), encoding="utf-8")
-    record["files"] = {
-        name: {"size": (unfinished / name).stat().st_size, "sha256": sha256_file(unfinished / name)}
-        for name in files_of(unfinished)
-    }
-    write_record(unfinished, record)
+    there = {name: unfinished / name for name in files_of(unfinished)}
+    listed = {name: File(size=path.stat().st_size, sha256=sha256_file(path)) for name, path in there.items()}
+    write_record(unfinished, record.model_copy(update={"files": listed}))
     if recipe.release.key:
         sign(unfinished, recipe.release.key)
     shutil.rmtree(run / RELEASE, ignore_errors=True)
@@ -77,16 +96,18 @@ def files_of(folder: Path) -> list[str]:
     return sorted(name for name in names if name not in (RECORD, SIGNATURE))
 
 
-def _refuse_unfinished(run: Path, job: JobRecord) -> None:
+def _finished(run: Path, job: JobRecord) -> Finished:
     """Refuse a run of which a stage is missing, or which does not hold what its stages left."""
     outputs: dict[str, str] = {}
     for stage in STAGES:
-        if stage.name not in job.stages:
+        if stage.name not in job.stages or job.finished is None:
             raise ExciseError(f"{run}: holds no finished run, {stage.name} is not done; run excise run again")
         outputs |= job.stages[stage.name].outputs
     for name in NEEDED:
         if not (run / name).exists() or hash_path(run / name) != outputs[name]:
             raise ExciseError(f"{run / name}: missing or altered since the run; run excise run again")
+    assert job.finished is not None
+    return job.finished
 
 
 def _read(run: Path, name: str) -> dict[str, Any]:
@@ -94,63 +115,71 @@ def _read(run: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _record(run: Path, job: JobRecord, recipe: Recipe, verdict: dict[str, Any], licence: Licence) -> dict[str, Any]:
+def _record(
+    run: Path,
+    job: JobRecord,
+    finished: Finished,
+    recipe: Recipe,
+    verdict: dict[str, Any],
+    licence: Licence,
+    names: tuple[str, ...],
+) -> Record:
     """What EXCISE.json holds, but for the release's own files."""
     edit, measures = _read(run, "edit.json"), _read(run, "measures.json")
     memorized = {key: found["prompts"] for key, found in measures["sets"].items() if key.startswith(("loc", "held"))}
-    return {
-        "format": FORMAT,
-        "excise": {"version": job.version, "code": hash_code("editor.job")},
-        "libraries": {name: version(name) for name in (*LIBRARIES, "safetensors")}
-        | {"python": platform.python_version()},
-        "base": _base(recipe, job) | {"files": {name: pair["base"] for name, pair in edit["files"].items()}},
-        "licence": {"id": licence.id, "name": licence.name, "link": licence.link, "texts": list(licence.texts)},
-        "edit": {
-            "operator": edit["operator"],
-            "sites": recipe.collect.sites,
-            "zeroed": edit["zeroed"],
-            "entries": edit["entries"],
-            "tensors": edit["tensors"],
-            "changed": edit["changed"],
-            "files": {name: pair["edited"] for name, pair in edit["files"].items() if name not in REPLACED},
-        },
-        "prompts": {
-            "tables": job.tables,
-            "texts": {key: [p["prompt"] for p in found] for key, found in memorized.items()}
-            if recipe.release.prompts
-            else None,
-        },
-        "kinds": sorted({prompt["kind"] for found in memorized.values() for prompt in found}),
-        "seeds": {
+    texts = {key: [prompt["prompt"] for prompt in found] for key, found in memorized.items()}
+    kept = {name: pair for name, pair in edit["files"].items() if name in names}
+    return Record(
+        format=1,
+        excise=Program(version=job.version, code=hash_json({n: s.fingerprint["code"] for n, s in job.stages.items()})),
+        libraries=finished.libraries | {"python": platform.python_version()},
+        base=_base(recipe, finished, {name: pair["base"] for name, pair in kept.items()}),
+        licence=licence,
+        edit=Edited(
+            operator=edit["operator"],
+            sites=recipe.collect.sites,
+            zeroed=edit["zeroed"],
+            entries=edit["entries"],
+            tensors={name: Zeroed(**counts) for name, counts in edit["tensors"].items()},
+            changed=[name for name in edit["changed"] if name in kept],
+            files={name: pair["edited"] for name, pair in kept.items()},
+        ),
+        prompts=Prompts(tables=finished.tables, texts=texts if recipe.release.prompts else None),
+        seeds={
             "prompts.seed": recipe.prompts.seed,
             "collect.seed": recipe.collect.seed,
             "validate.seed": recipe.validate_.seed,
             "validate.seeds": recipe.validate_.seeds,
         },
-        "sources": job.sources,
-        "recipe": (run / RECIPE).read_text(encoding="utf-8"),
-        "publish": recipe.release.model_dump(mode="json", include={"visibility", "gated", "tag"}),
-        "verdict": verdict,
-    }
+        sources=finished.sources,
+        recipe=(run / RECIPE).read_text(encoding="utf-8"),
+        publish=Publishing.model_validate(recipe.release.model_dump(include=set(Publishing.model_fields))),
+        signed=recipe.release.key is not None,
+        verdict=verdict,
+        files={},
+    )
 
 
-def _base(recipe: Recipe, job: JobRecord) -> dict[str, Any]:
-    """Name, repository and revision of the base; None for what is not known."""
-    source = job.sources.get("model.path", "")
+def _base(recipe: Recipe, finished: Finished, files: dict[str, str]) -> Base:
+    source = finished.sources.get("model.path", "")
     if source.startswith("hf://") and " " not in source:
         uri = parse_hf_uri(source)
-        return {"name": uri.id.rpartition("/")[2], "repo": uri.id, "revision": uri.revision}
+        return Base(name=uri.id.rpartition("/")[2], repo=uri.id, revision=uri.revision, files=files)
     settings = recipe.release
-    return {"name": recipe.model.path.resolve().name, "repo": settings.base, "revision": settings.base_revision}
+    name = recipe.model.path.resolve().name
+    return Base(name=name, repo=settings.base, revision=settings.base_revision, files=files)
 
 
-def _put_files(run: Path, target: Path, settings: Release) -> None:
-    """The checkpoint without the base's card, licence texts, report and recipe."""
+def _short(base: Base) -> str:
+    return (base.repo or base.name).rpartition("/")[2]
+
+
+def _put_files(run: Path, target: Path, names: tuple[str, ...], settings: Release) -> None:
+    """The checkpoint, licence texts, report, recipe and the base's own card."""
     edited, extras = run / "edited", target / EXTRAS
-    names = [path.relative_to(edited).as_posix() for path in sorted(edited.rglob("*")) if path.is_file()]
-    copy_files(edited, target, [name for name in names if name not in REPLACED])
+    copy_files(edited, target, names)
     extras.mkdir()
-    if CARD in names:
+    if (edited / CARD).is_file():
         shutil.copyfile(edited / CARD, extras / BASE_CARD)
     for file in settings.license_files:
         shutil.copyfile(file, target / file.name)
@@ -169,25 +198,25 @@ def _put_picture(run: Path, target: Path, settings: Release) -> tuple[str, str] 
     return name, says
 
 
-def _changes(record: dict[str, Any]) -> str:
+def _changes(record: Record) -> str:
     """The notice of modification that licences ask for."""
-    base, edit = record["base"], record["edit"]
-    origin = f"{base['repo']}, commit {base['revision']}" if base["repo"] else f"the checkpoint “{base['name']}”"
+    base, edit = record.base, record.edit
+    origin = f"{base.repo or f'the checkpoint “{base.name}”'}" + (f", commit {base.revision}" if base.revision else "")
     lines = [
         "# Changes",
         "",
         f"This model is a modified copy of {origin}.",
-        f"The files below were changed by excise {__version__}: {edit['zeroed']:,} weights were set to zero, in",
-        f"{len(edit['tensors'])} tensors. All other files of the model are unmodified copies; `{CARD}`, `{CHANGES}`,",
+        f"The files below were changed by excise {__version__}: {edit.zeroed:,} weights were set to zero, in",
+        f"{len(edit.tensors)} tensors. All other files of the model are unmodified copies; `{CARD}`, `{CHANGES}`,",
         f"`{RECORD}` and the folder `{EXTRAS}` were added. The card of the original, where it had one, is",
         f"`{EXTRAS}/{BASE_CARD}`.",
         "",
         "| changed file | sha256 before | sha256 after |",
         "| --- | --- | --- |",
-        *(f"| {name} | {base['files'][name]} | {edit['files'][name]} |" for name in edit["changed"]),
+        *(f"| {name} | {base.files[name]} | {edit.files[name]} |" for name in edit.changed),
         "",
         "| changed tensor | weights set to zero | of |",
         "| --- | ---: | ---: |",
-        *(f"| {name} | {tensor['zeroed']:,} | {tensor['entries']:,} |" for name, tensor in edit["tensors"].items()),
+        *(f"| {name} | {tensor.zeroed:,} | {tensor.entries:,} |" for name, tensor in edit.tensors.items()),
     ]
     return "\n".join(lines) + "\n"

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
+from pydantic import BaseModel, ConfigDict, Field
 
+from editor.diffusion.load import LICENCES
 from editor.errors import ExciseError
 from editor.recipe import Release
 
-PATTERNS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*", "license*", "licence*")
+RESERVED = ("README.md", "CHANGES.md", "EXCISE.json", "model.sig", "model_index.json")
 
 
-@dataclass(frozen=True)
-class Licence:
+class Licence(BaseModel):
     """As a model card says it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     id: str | None
     name: str | None
     link: str | None
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = Field(strict=False)
     """Names of the files that hold it, in the release's root."""
 
     @property
@@ -68,7 +70,10 @@ def licence_of(folder: Path, settings: Release) -> Licence:
         raise ExciseError(
             f"release.license: the base's card says {stated!r}, the recipe {settings.license!r}; remove the key"
         )
-    found = {path.name for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
+    found = {path.name for pattern in LICENCES for path in folder.glob(pattern) if path.is_file()}
+    given = [file.name for file in settings.license_files]
+    if len(set(given)) < len(given) or set(given) & set(RESERVED):
+        raise ExciseError(f"release.license_files: names that differ, and are not excise's own, are needed: {given}")
     for file in settings.license_files:
         if not file.is_file():
             raise ExciseError(f"release.license_files: {file} is not there; correct the path")

@@ -7,23 +7,133 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from editor.errors import ExciseError
+from editor.recipe import Release
+from editor.release.licences import Licence
 
 RECORD, SIGNATURE, CARD, CHANGES, EXTRAS = "EXCISE.json", "model.sig", "README.md", "CHANGES.md", "excise"
-FORMAT = 1
+RECIPE = f"{EXTRAS}/recipe.toml"
 
 
-def write_record(folder: Path, content: dict[str, Any]) -> None:
+def _plain(name: str) -> str:
+    """A name inside the folder, which can be no other file's, and no file's elsewhere."""
+    path = PurePosixPath(name)
+    if str(path) != name or path.is_absolute() or "\\" in name or not path.parts or {"..", "."} & set(path.parts):
+        raise ValueError(f"{name!r} is no plain name of a file in the folder")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A part of the record: immutable, of known keys and types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class File(Part):
+    """A file of the release."""
+
+    size: Count
+    sha256: Hash
+
+
+class Program(Part):
+    """What made the run."""
+
+    version: str
+    code: Hash
+    """Of the code of all stages, as it was when they ran."""
+
+
+class Base(Part):
+    """What was edited; None for what is not known."""
+
+    name: str
+    repo: str | None
+    revision: str | None
+    files: dict[Name, Hash]
+
+
+class Zeroed(Part):
+    """One edited tensor."""
+
+    zeroed: Count
+    entries: Count
+
+
+class Edited(Part):
+    """What was done to it."""
+
+    operator: Literal["zero"]
+    sites: str
+    zeroed: Count
+    entries: Count
+    tensors: dict[str, Zeroed]
+    changed: list[Name]
+    files: dict[Name, Hash]
+    """Every file that comes from the base, as the edit left it."""
+
+
+class Prompts(Part):
+    """Hashes of the tables; the memorized prompts of each set only where the recipe allows it."""
+
+    tables: dict[str, Hash]
+    texts: dict[str, list[str]] | None
+
+
+class Publishing(Part):
+    """What the recipe asks of the repository."""
+
+    visibility: Literal["private", "public"]
+    gated: Literal["no", "auto", "manual"]
+    tag: Annotated[str, Field(pattern=Release.model_fields["tag"].metadata[0].pattern)]
+
+
+class Record(Part):
+    """All of it."""
+
+    format: Literal[1]
+    excise: Program
+    libraries: dict[str, str]
+    base: Base
+    licence: Licence
+    edit: Edited
+    prompts: Prompts
+    seeds: dict[str, int]
+    sources: dict[str, str]
+    recipe: str
+    """Word for word."""
+    publish: Publishing
+    signed: bool
+    verdict: dict[str, Any]
+    files: dict[Name, File]
+    """Every file of the release but for this one and the signature."""
+    sha256: str = ""
+
+    def own(self) -> set[str]:
+        """Listed files that do not come from the base."""
+        return {name for name in self.files if name in (CARD, CHANGES) or name.startswith(f"{EXTRAS}/")} | {
+            name for name in self.licence.texts if name not in self.base.files
+        }
+
+
+def write_record(folder: Path, record: Record) -> None:
     """Write the record; NaN is refused, as JSON has none."""
-    empty = _text(content | {"sha256": ""})
-    digest = hashlib.sha256(empty.encode()).hexdigest()
+    content = record.model_dump(mode="json")
+    digest = hashlib.sha256(_text(content | {"sha256": ""}).encode()).hexdigest()
     (folder / RECORD).write_text(_text(content | {"sha256": digest}), encoding="utf-8")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> Record:
     """The record of a release.
 
     Raises:
@@ -33,18 +143,20 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8")
         content = json.loads(text)
-        digest = content["sha256"]
-        empty = _text(content | {"sha256": ""})
+        record = Record.model_validate_json(text)
+        digest, empty = content["sha256"], _text(content | {"sha256": ""})
     except OSError as error:
         raise ExciseError(f"{path}: cannot be read ({error.strerror}); this is no release") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ExciseError(
+            f"{path}: altered, or of another version of excise: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExciseError(f"{path}: altered or broken: {error}; fetch the release again") from error
     if text != _text(content) or digest != hashlib.sha256(empty.encode()).hexdigest():
         raise ExciseError(f"{path}: altered: it does not have the sha256 that it states; fetch the release again")
-    if content.get("format") != FORMAT:
-        raise ExciseError(f"{path}: format {content.get('format')!r}; this version of excise reads {FORMAT}")
-    found: dict[str, Any] = content
-    return found
+    return record
 
 
 def _text(content: dict[str, Any]) -> str:

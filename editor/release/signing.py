@@ -11,8 +11,8 @@ from editor.errors import ExciseError
 from editor.release.record import SIGNATURE
 
 MISSING = "signing needs more libraries; install them with: pip install 'excise[signing]'"
-IGNORED = (".gitattributes", ".cache")
-"""What the Hub and its client add to a folder."""
+OF_THE_HUB, OF_THE_CLIENT = ".gitattributes", ".cache/huggingface"
+"""A file that the Hub adds to a repository, and a folder that its client adds to a download."""
 
 
 def sign(folder: Path, key: Path) -> None:
@@ -47,7 +47,7 @@ def check_signature(folder: Path, key: Path) -> str | None:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except (OSError, ValueError, TypeError) as error:
         raise ExciseError(f"{key}: no public key of an elliptic curve in PEM: {error}") from error
-    ignored = [signature, *(folder / name for name in IGNORED)]
+    ignored = [signature, folder / OF_THE_HUB, folder / OF_THE_CLIENT]
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=ignored).set_allow_symlinks(True))
     try:
         _check_spelling(signature)

@@ -5,22 +5,23 @@ Nothing is loaded, no code of the folder runs, and memory does not grow with the
 
 from __future__ import annotations
 
+import math
+import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from editor.differences import unplanned
 from editor.diffusion.compare import compare_folders
-from editor.diffusion.load import check_folder
+from editor.diffusion.load import DENOISERS, check_folder
 from editor.diffusion.tensorfile import read_header
 from editor.errors import ExciseError
 from editor.hashing import sha256_file
 from editor.measures.verdict import decide
-from editor.recipe import Verdict
-from editor.release.record import RECORD, SIGNATURE, read_record
-from editor.release.signing import IGNORED, check_signature
+from editor.recipe import Recipe
+from editor.release.record import RECIPE, RECORD, SIGNATURE, Record, read_record
+from editor.release.signing import OF_THE_CLIENT, OF_THE_HUB, check_signature
 
 JUDGED = ("name", "arm", "set", "value", "relation", "limit", "status")
 """What of a check must come out the same; the rest is wording."""
@@ -47,7 +48,7 @@ def verify(folder: Path, public_key: Path | None = None, base: Path | None = Non
         base: folder of the base; checks that nothing but the planned tensors differs from it.
 
     Raises:
-        ExciseError: there is no release, or a key or base that cannot be used.
+        ExciseError: no such folder, or a key or base that cannot be used.
     """
     if not folder.is_dir():
         raise ExciseError(f"{folder}: no such folder; give the folder of a release")
@@ -57,118 +58,158 @@ def verify(folder: Path, public_key: Path | None = None, base: Path | None = Non
         record = read_record(folder)
     except ExciseError as error:
         return (Finding("record", (str(error),)),)
-    findings = [Finding("record", note=f"{RECORD} is as it was written, by excise {record['excise']['version']}")]
-    findings += [_files(folder, record), _safe(folder), _tensors(folder, record), _verdict(record)]
-    findings.append(_signature(folder, public_key))
-    findings.append(_against(base, folder, record))
-    return tuple(findings)
+    return (
+        Finding("record", note=f"{RECORD} is as it was written, by excise {record.excise.version}"),
+        _files(folder, record),
+        _caught("safety", lambda: _safe(folder), "safetensors only: no pickle, no code, no link to elsewhere"),
+        _edit(folder, record),
+        _verdict(folder, record),
+        _signature(folder, record, public_key),
+        _against(base, folder, record),
+    )
 
 
 def _caught(what: str, look: Callable[[], Iterator[str]], note: str) -> Finding:
-    """A finding whose faults ``look`` names; an error of ours is one too."""
+    """A finding whose faults ``look`` names; what it stumbles over is one too."""
     faults: list[str] = []
     try:
         faults.extend(look())
     except ExciseError as error:
         faults.append(str(error))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except OSError as error:
+        faults.append(f"{error.filename}: cannot be read ({error.strerror})")
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError) as error:
         faults.append(f"{RECORD}: not what excise writes: {type(error).__name__} {error}")
     return Finding(what, tuple(faults), "" if faults else note)
 
 
-def _files(folder: Path, record: dict[str, Any]) -> Finding:
+def _there(folder: Path) -> set[str]:
+    """Names of all that lies in the folder, without record, signature and what the Hub and its client add."""
+    names = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    return {name for name in names - {RECORD, SIGNATURE, OF_THE_HUB} if not name.startswith(f"{OF_THE_CLIENT}/")}
+
+
+def _files(folder: Path, record: Record) -> Finding:
     def look() -> Iterator[str]:
-        listed: dict[str, Any] = record["files"]
-        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-        there -= {RECORD, SIGNATURE}
-        there = {name for name in there if name.split("/")[0] not in IGNORED}
-        yield from (f"{folder / name}: missing" for name in sorted(listed.keys() - there))
+        listed, there = record.files, _there(folder)
         yield from (f"{folder / name}: not listed in {RECORD}" for name in sorted(there - listed.keys()))
-        names = sorted(listed.keys() & there, key=lambda name: -listed[name]["size"])
-        sizes = {name: (folder / name).stat().st_size for name in names}
-        yield from (
-            f"{folder / name}: {sizes[name]} bytes, not {listed[name]['size']}"
-            for name in names
-            if sizes[name] != listed[name]["size"]
-        )
+        names = sorted(listed, key=lambda name: -listed[name].size)
+        missing = [name for name in names if not (folder / name).is_file()]
+        yield from (f"{folder / name}: missing" for name in missing)
+        names = [name for name in names if name not in missing]
         with ThreadPoolExecutor(4) as pool:
             hashes = dict(zip(names, pool.map(lambda name: sha256_file(folder / name), names), strict=True))
-        yield from (f"{folder / name}: altered" for name in names if hashes[name] != listed[name]["sha256"])
-        model = record["edit"]["files"]
+        yield from (f"{folder / name}: altered" for name in names if hashes[name] != listed[name].sha256)
+        sizes = {name: (folder / name).stat().st_size for name in names}
+        yield from (f"{RECORD}: {name}: of another size" for name in names if sizes[name] != listed[name].size)
+
+    return _caught("files", look, f"{len(record.files)} files, each with the sha256 that is recorded, and no other")
+
+
+def _safe(folder: Path) -> Iterator[str]:
+    check_folder(folder)
+    yield from ()
+
+
+def _edit(folder: Path, record: Record) -> Finding:
+    """Every file is the base's, edited or not, or excise's own; what is said to be changed is what the hashes say."""
+
+    def look() -> Iterator[str]:
+        edit, before = record.edit, record.base.files
+        for name in sorted(record.files.keys() ^ (edit.files.keys() | record.own())):
+            yield f"{RECORD}: {name}: neither of the model nor excise's own, or not listed"
         yield from (
-            f"{RECORD}: {name}: listed with another hash than the edit left"
-            for name in names
-            if name in model and listed[name]["sha256"] != model[name]
+            f"{RECORD}: {name}: not among the base's files" for name in sorted(edit.files.keys() - before.keys())
         )
+        for name, digest in edit.files.items():
+            if name in record.files and record.files[name].sha256 != digest:
+                yield f"{RECORD}: {name}: listed with another hash than the edit left"
+        changed = sorted(name for name, after in edit.files.items() if before.get(name) != after)
+        if changed != sorted(edit.changed):
+            yield f"{RECORD}: edit.changed names {edit.changed}, but the hashes of {changed} differ from the base's"
+        yield from (
+            f"{RECORD}: licence.texts: {text} is missing" for text in record.licence.texts if text not in record.files
+        )
+        yield from _tensors(folder, record)
 
-    return _caught("files", look, f"{len(record.get('files', ()))} files, each with the sha256 that is recorded")
-
-
-def _safe(folder: Path) -> Finding:
-    def look() -> Iterator[str]:
-        check_folder(folder)
-        yield from ()
-
-    return _caught("safety", look, "safetensors only: no pickle, no code, no link to elsewhere")
-
-
-def _tensors(folder: Path, record: dict[str, Any]) -> Finding:
-    """What the edit says it changed must be what the files' hashes say changed, and hold the tensors it names."""
-
-    def look() -> Iterator[str]:
-        edit, before = record["edit"], record["base"]["files"]
-        changed = sorted(name for name, after in edit["files"].items() if before.get(name) != after)
-        if changed != sorted(edit["changed"]):
-            yield f"{RECORD}: edit.changed names {edit['changed']}, but the hashes of {changed} differ from the base's"
-        held = {name for file in changed if file.endswith(".safetensors") for name in read_header(folder / file)}
-        yield from (f"{RECORD}: no changed file holds the tensor {name}" for name in edit["tensors"].keys() - held)
-        if sum(tensor["zeroed"] for tensor in edit["tensors"].values()) != edit["zeroed"]:
-            yield f"{RECORD}: edit.zeroed is not the sum of its tensors'"
-
-    edit = record.get("edit", {})
-    note = f"{len(edit.get('tensors', ()))} tensors in {len(edit.get('changed', ()))} files are said to be changed"
+    note = f"{len(record.edit.tensors)} tensors in {len(record.edit.changed)} files are said to be changed"
     return _caught("edit", look, note)
 
 
-def _verdict(record: dict[str, Any]) -> Finding:
+def _tensors(folder: Path, record: Record) -> Iterator[str]:
+    """The tensors that are named lie in the denoiser's changed files, in the size that is stated."""
+    edit = record.edit
+    held: dict[str, int] = {}
+    for name in edit.changed:
+        if name.split("/")[0] not in DENOISERS or not name.endswith(".safetensors"):
+            yield f"{RECORD}: {name}: changed, and no weights of the denoiser"
+        else:
+            held |= {tensor: math.prod(entry.shape) for tensor, entry in read_header(folder / name).items()}
+    for name, tensor in edit.tensors.items():
+        size = held.get(name, 0)
+        if not 0 < tensor.zeroed <= tensor.entries <= size:
+            yield f"{RECORD}: {name}: {tensor.zeroed} of {tensor.entries} said to be zeroed, of {size} in the files"
+    if sum(tensor.zeroed for tensor in edit.tensors.values()) != edit.zeroed:
+        yield f"{RECORD}: edit.zeroed is not the sum of its tensors'"
+
+
+def _verdict(folder: Path, record: Record) -> Finding:
+    """The verdict is that of the recipe's limits on the recorded numbers, and accepts."""
+    verdict = record.verdict
+
     def look() -> Iterator[str]:
-        verdict = record["verdict"]
-        limits = Verdict.model_validate(
-            {key: "unchecked" if value is None else value for key, value in verdict["settings"]["verdict"].items()}
-        )
-        checks, reasons = decide(verdict["arms"], verdict["threshold"], record["kinds"], limits)
+        recipe = Recipe.model_validate(tomllib.loads(record.recipe))
+        if (folder / RECIPE).read_text(encoding="utf-8") != record.recipe:
+            yield f"{folder / RECIPE}: not the recipe of {RECORD}"
+        stated = recipe.model_dump(mode="json", by_alias=True)
+        for section in ("sampling", "validate", "verdict"):
+            if verdict["settings"][section] != stated[section]:
+                yield f"{RECORD}: verdict.settings.{section} is not that of the recipe"
+        measured = {
+            key.rpartition("_")[2] for key in verdict["arms"]["base"]["sets"] if key.startswith(("held", "loc"))
+        }
+        kinds = measured | set(verdict["kinds"])
+        checks, reasons = decide(verdict["arms"], verdict["threshold"], kinds, recipe.verdict)
         for kept, found in zip(verdict["checks"], checks, strict=True):
             if any(kept[key] != found[key] for key in JUDGED):
                 yield f"{RECORD}: {found['question']}: {kept['status']}, but its numbers give {found['status']}"
-        if verdict["accepted"] != (not reasons):
+        if verdict["accepted"] is not (not reasons):
             yield f"{RECORD}: verdict: accepted is {verdict['accepted']}, but its numbers give {not reasons}"
         yield from (f"the verdict refuses this edit: {reason}" for reason in reasons)
+        waived.extend(check["name"] for check in checks if check["status"] == "not required")
 
-    waived = [c["name"] for c in record.get("verdict", {}).get("checks", ()) if c.get("status") == "not required"]
-    note = "accepted, as its numbers have it" + (f"; waived: {', '.join(waived)}" if waived else "")
-    return _caught("verdict", look, note)
+    waived: list[str] = []
+    found = _caught("verdict", look, "accepted, as its numbers have it")
+    if waived and not found.faults:
+        return replace(found, note=f"{found.note}; waived: {', '.join(dict.fromkeys(waived))}")
+    return found
 
 
-def _signature(folder: Path, public_key: Path | None) -> Finding:
-    signed = (folder / SIGNATURE).is_file()
+def _signature(folder: Path, record: Record, public_key: Path | None) -> Finding:
+    there = (folder / SIGNATURE).is_file()
+    if there != record.signed:
+        said = "signed, but its signature is missing" if record.signed else "not signed, but a signature lies there"
+        return Finding("signature", (f"{folder / SIGNATURE}: the release is {said}",))
     if public_key is None:
-        note = f"{SIGNATURE} was not checked: give --public-key" if signed else "the release is not signed"
+        note = f"{SIGNATURE} was not checked: give --public-key" if there else "the release is not signed"
         return Finding("signature", note=note, skipped=True)
     fault = check_signature(folder, public_key)
     return Finding("signature", (fault,) if fault else (), "" if fault else f"every file, with {public_key}")
 
 
-def _against(base: Path | None, folder: Path, record: dict[str, Any]) -> Finding:
+def _against(base: Path | None, folder: Path, record: Record) -> Finding:
     if base is None:
         return Finding("base", note="not compared: give --base", skipped=True)
 
     def look() -> Iterator[str]:
-        edit, files = record["edit"], record["base"]["files"]
-        for name, digest in files.items():
+        for name, digest in record.base.files.items():
             if not (base / name).is_file() or sha256_file(base / name) != digest:
                 yield f"{base / name}: missing, or not the base's that was edited"
-        planned = {name: int(tensor["zeroed"]) for name, tensor in edit["tensors"].items()}
-        yield from unplanned(compare_folders(base, folder, only=edit["files"]), planned)
+        planned = {name: tensor.zeroed for name, tensor in record.edit.tensors.items()}
+        shared = record.files.keys() - record.own()
+        yield from unplanned(compare_folders(base, folder, only=shared), planned)
 
-    tensors = len(record.get("edit", {}).get("tensors", ()))
-    return _caught("base", look, f"nothing differs from {base} but {tensors} planned tensors")
+    tensors = len(record.edit.tensors)
+    return _caught("base", look, f"nothing differs from {base} but {tensors} planned tensors, in zeros")

@@ -107,7 +107,8 @@ def _measure(
         )
     threshold = {"value": settings.threshold, "ssim": settings.ssim, "tiles": settings.tiles, "never_seen": null}
     memorized = (*(prompt for group in sets.located for prompt in group), *sets.held_out)
-    checks, reasons = decide(found, threshold, {prompt.kind for prompt in memorized}, recipe.verdict)
+    kinds = sorted({prompt.kind for prompt in memorized})
+    checks, reasons = decide(found, threshold, kinds, recipe.verdict)
     described = {
         key: {
             "prompts": [{"prompt": p.text, "group": p.group, "kind": p.kind} for p in prompts],
@@ -125,6 +126,7 @@ def _measure(
         "reasons": reasons,
         "checks": checks,
         "threshold": threshold,
+        "kinds": kinds,
         "arms": found,
         "evidence": {
             "located": len(memorized) - len(sets.held_out),

@@ -72,7 +72,7 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
     from editor.cli import main
 
     with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        main(["publish", release, "--repo", repo])
+        main(["publish", release, "--repo", repo, "--public-key", str(Path(release).parent.parent / "key.pub")])
 
 
 _SERVER = multiprocessing.get_context("forkserver")

@@ -12,7 +12,7 @@ from tests.hub.changes import folders
 from tests.hub.community import stamp
 from tests.hub.messages import Answer, Call, FileRange, Refusal, answer_json
 from tests.hub.store import Commit, Entry, Repo, below, pointer
-from tests.hub.xet import storage
+from tests.hub.xet import storage_of
 
 
 def tree(call: Call) -> Answer:
@@ -82,7 +82,7 @@ def cdn(call: Call) -> Answer:
 def xet_read_token(call: Call) -> Answer:
     """Where to get large files by Xet."""
     require_download(call.repo(), call.user)
-    return storage(call).token()
+    return storage_of(call).token()
 
 
 def _send(call: Call, entry: Entry, headers: dict[str, str]) -> Answer:

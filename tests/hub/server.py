@@ -51,7 +51,7 @@ class Hub:
         failures: errors of the server itself, or of functions that faults call; leaving the ``with`` raises the first.
         multipart_above: size in bytes above which a large file is brought in parts.
         part_size: size in bytes of a part.
-        xet: whether large files may also travel by Xet; those that do are not among `files`, and go out by Xet only.
+        xet: whether large files may also travel by Xet; those that do go out by Xet only, and `files` cannot read them.
         tree_page: how many files a page of a tree has.
         discussions_page: how many discussions a page has.
         commit_pr_status: status of a pull request that comes with a commit; one without changes starts as a draft.

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 from huggingface_hub import snapshot_download
 
 from editor.diffusion.denoise import generate
 from editor.diffusion.load import load_pipeline
+from editor.fingerprint import hash_path
+from editor.hub import remote
 from editor.recipe import Sampling
+from editor.record import load_record
 from tests.hub import command
+from tests.hub.faults import Fault, call
 from tests.hub.server import Hub
 from tests.jobs import excise, refused
 
@@ -45,6 +50,12 @@ def is_whole(hub: Hub, release: Path) -> bool:
     found = hub.files(REPO)
     found.pop(".gitattributes")
     return found == release_files(release)
+
+
+def publish(release: Path, *arguments: object) -> Result:
+    """With the key that the tests' releases are signed with."""
+    keys = [folder / "key.pub" for folder in (release.parent.parent, release.parent) if (folder / "key.pub").is_file()]
+    return excise("publish", release, *arguments, *(("--public-key", keys[0]) if keys else ()))
 
 
 @pytest.fixture
@@ -92,7 +103,7 @@ def test_what_is_downloaded_is_the_release_and_makes_its_images(
 def test_the_default_branch_goes_from_nothing_to_the_whole_release_in_one_step(
     hub: Hub, at_home: Path, release: Path
 ) -> None:
-    assert excise("publish", release, "--repo", REPO).exit_code == 0
+    assert publish(release, "--repo", REPO).exit_code == 0
     assert [len(commit.tree) for commit in hub.repo(REPO).history(hub.repo(REPO).find("main"))] == [
         len(release_files(release)) + 1,
         1,
@@ -100,7 +111,7 @@ def test_the_default_branch_goes_from_nothing_to_the_whole_release_in_one_step(
     (pull,) = hub.repo(REPO).discussions
     assert pull.status == "closed"
     before = len(hub.requests)
-    again = excise("publish", release, "--repo", REPO)
+    again = publish(release, "--repo", REPO)
     assert again.exit_code == 0
     writes = {"create", "preupload", "lfs-put", "commit", "tag", "settings", "discussion-create", "discussion-status"}
     assert not writes & {request.endpoint for request in hub.requests[before:]}
@@ -108,22 +119,23 @@ def test_the_default_branch_goes_from_nothing_to_the_whole_release_in_one_step(
 
 def test_a_second_release_takes_only_what_changed(hub: Hub, at_home: Path, released: Path, tmp_path: Path) -> None:
     release = released / "run" / "release"
-    assert excise("publish", release, "--repo", REPO).exit_code == 0
+    assert publish(release, "--repo", REPO).exit_code == 0
     run = shutil.copytree(released / "run", tmp_path / "run")
+    shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
     text = (released / "recipe.toml").read_text()
     (tmp_path / "recipe.toml").write_text(text.replace('pictures = "ordinary"', 'pictures = "none"'))
     assert excise("run", tmp_path / "recipe.toml", "--out", run).exit_code == 0
-    done = excise("publish", run / "release", "--repo", REPO)
+    done = publish(run / "release", "--repo", REPO)
     assert refused(done, "tag 'v1' is another release's", "release.tag")
     assert is_whole(hub, release)
     (tmp_path / "recipe.toml").write_text((tmp_path / "recipe.toml").read_text().replace('tag = "v1"', 'tag = "v2"'))
     assert excise("release", run).exit_code == 0
     assert excise("run", tmp_path / "recipe.toml", "--out", run).exit_code == 0
     puts = hub.count("lfs-put")
-    rehearsed = excise("publish", run / "release", "--repo", REPO, "--dry-run")
+    rehearsed = publish(run / "release", "--repo", REPO, "--dry-run")
     assert "would delete  excise/before-after.png" in rehearsed.output
     assert "would replace README.md" in rehearsed.output and "safetensors" not in rehearsed.output
-    assert excise("publish", run / "release", "--repo", REPO).exit_code == 0
+    assert publish(run / "release", "--repo", REPO).exit_code == 0
     assert hub.count("lfs-put") == puts  # no weights travel again
     assert is_whole(hub, run / "release")
     assert set(hub.repo(REPO).tags) == {"v1", "v2"}
@@ -131,44 +143,82 @@ def test_a_second_release_takes_only_what_changed(hub: Hub, at_home: Path, relea
 
 def test_visibility_and_gate_come_last(hub: Hub, at_home: Path, released: Path, tmp_path: Path) -> None:
     run = shutil.copytree(released / "run", tmp_path / "run")
+    shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
     text = (released / "recipe.toml").read_text()
     text = text.replace('visibility = "private"', 'visibility = "public"').replace('gated = "no"', 'gated = "manual"')
     (tmp_path / "recipe.toml").write_text(text)
     assert excise("run", tmp_path / "recipe.toml", "--out", run).exit_code == 0
-    assert excise("publish", run / "release", "--repo", REPO).exit_code == 0
+    assert publish(run / "release", "--repo", REPO).exit_code == 0
     assert not hub.repo(REPO).private and hub.repo(REPO).gated == "manual"
     order = [request.endpoint for request in hub.requests]
-    assert order.index("settings") > order.index("tag") > max(i for i, name in enumerate(order) if name == "commit")
+    first, last = (i for i, name in enumerate(order) if name == "settings")  # the gate at once, opening at the end
+    assert first < order.index("preupload") < order.index("tag") < last
+
+
+def test_an_open_repository_is_closed_before_anything_travels(hub: Hub, at_home: Path, release: Path) -> None:
+    hub.add_repo(REPO)
+    seen: list[bool] = []
+    hub.faults.add(Fault("preupload", 1, call(lambda: seen.append(hub.repo(REPO).private))))
+    assert publish(release, "--repo", REPO).exit_code == 0
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("endpoint", ["whoami", "preupload", "lfs-batch"])
+@pytest.mark.parametrize("small", [remote.SMALL, 1000])
+def test_what_goes_out_is_what_was_verified(
+    hub: Hub,
+    at_home: Path,
+    released: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str,
+    small: int,
+) -> None:
+    """Though a file changes on the way: small ones are held, of large ones the change is noticed."""
+    monkeypatch.setattr(remote, "SMALL", small)
+    copy = shutil.copytree(released / "run" / "release", tmp_path / "run" / "release")
+    shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    hub.faults.add(Fault(endpoint, 1, call(lambda: weights.write_bytes(weights.read_bytes()[:-4] + b"junk"))))
+    done = publish(copy, "--repo", REPO)
+    if small == remote.SMALL and small > weights.stat().st_size:
+        assert done.exit_code == 0 and is_whole(hub, released / "run" / "release")
+    else:
+        assert done.exit_code == 1 and sorted(hub.files(REPO)) == [".gitattributes"], done.output
+        assert done.stderr.splitlines()[-1].startswith(f"{REPO}: the default branch is as it was")
+
+
+def test_a_signed_release_needs_its_key(hub: Hub, at_home: Path, release: Path) -> None:
+    assert refused(excise("publish", release, "--repo", REPO), "it is signed", "--public-key")
+    assert not hub.requests
 
 
 def test_a_dry_run_needs_no_token_and_changes_nothing(
     hub: Hub, at_home: Path, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    done = excise("publish", release, "--repo", REPO, "--dry-run")
+    done = publish(release, "--repo", REPO, "--dry-run")
     assert done.exit_code == 0, done.output
     for name in release_files(release):
         assert f"would add     {name}" in done.output
     assert "would tag     v1; then private, gated: no" in done.output
     assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
-    assert refused(excise("publish", release, "--repo", REPO), "publishing needs a token", "hf auth login")
+    assert refused(publish(release, "--repo", REPO), "publishing needs a token", "hf auth login")
 
 
 def test_what_may_not_go_out_does_not(hub: Hub, at_home: Path, released: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(released / "run" / "release", tmp_path / "release")
     (copy / "unet" / "config.json").write_text("{}")
-    assert refused(excise("publish", copy, "--repo", REPO), "not a verified release", "unet/config.json: altered")
-    assert refused(excise("publish", tmp_path, "--repo", REPO), "not a verified release", "EXCISE.json")
+    assert refused(publish(copy, "--repo", REPO), "not a verified release", "unet/config.json: altered")
+    assert refused(publish(tmp_path, "--repo", REPO), "not a verified release", "EXCISE.json")
     run = shutil.copytree(released / "run", tmp_path / "run")
     (run / "edited" / "README.md").write_text("# no licence\n")
-    from editor.fingerprint import hash_path
-    from editor.record import load_record
-
     record = load_record(run)
     record.stages["edit"].outputs["edited"] = hash_path(run / "edited")
     record.save(run)
     assert excise("release", run).exit_code == 0
-    assert refused(excise("publish", run / "release", "--repo", REPO), "licence of the base is unknown")
+    shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
+    assert refused(publish(run / "release", "--repo", REPO), "licence of the base is unknown")
     assert not hub.requests
 
 
@@ -193,7 +243,7 @@ def test_rights_and_names(
     words: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    done = excise("publish", release, "--repo", repo)
+    done = publish(release, "--repo", repo)
     assert refused(done, *words) and token not in done.output
     assert not [request for request in hub.requests if request.method not in ("GET", "HEAD")]
 
@@ -201,5 +251,5 @@ def test_rights_and_names(
 def test_a_name_that_holds_something_else_is_left_alone(hub: Hub, at_home: Path, release: Path) -> None:
     hub.add_repo(REPO, {"model.safetensors": b"other", "README.md": b"mine"})
     head = hub.head(REPO)
-    assert refused(excise("publish", release, "--repo", REPO), "taken", "choose another name")
+    assert refused(publish(release, "--repo", REPO), "taken", "choose another name")
     assert hub.head(REPO) == head and not hub.repo(REPO).discussions

@@ -28,11 +28,12 @@ def release(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (released / "recipe.toml").read_text()
     (folder / "recipe.toml").write_text(text.replace('visibility = "private"', 'visibility = "public"'))
     assert excise("run", folder / "recipe.toml", "--out", run).exit_code == 0
+    shutil.copyfile(released / "key.pub", folder / "key.pub")
     return run / "release"
 
 
 def publish(release: Path, repo: str = REPO) -> Result:
-    done = excise("publish", release, "--repo", repo)
+    done = excise("publish", release, "--repo", repo, "--public-key", release.parent.parent / "key.pub")
     assert not [token for token in TOKENS if token in done.output]
     assert "Traceback" not in done.output and isinstance(done.exception, SystemExit | None), done.exception
     return done

@@ -37,7 +37,7 @@ def test_the_testbeds_edit_goes_out_and_comes_back(hub: Hub, at_home: Path, tmp_
     done = excise("run", recipe, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     release = tmp_path / "run" / "release"
-    sets = read_record(release)["verdict"]["arms"]
+    sets = read_record(release).verdict["arms"]
     rates = [sets[arm]["sets"]["held_out_verbatim"]["memorization_rate"] for arm in ("base", "edited")]
     assert rates[0] == 1.0 and rates[1] <= 0.25
     assert excise("publish", release, "--repo", REPO).exit_code == 0

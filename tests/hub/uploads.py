@@ -14,7 +14,7 @@ from tests.hub.blobs import Received, read_pieces
 from tests.hub.changes import apply_operations, open_pull_request
 from tests.hub.messages import Answer, Call, Refusal, answer_json
 from tests.hub.store import Commit, Repo, is_large
-from tests.hub.xet import storage
+from tests.hub.xet import storage_of
 
 
 @dataclass
@@ -139,7 +139,7 @@ def xet_write_token(call: Call) -> Answer:
     """Where to bring large files by Xet."""
     *_, revision = call.names
     _require_target(call, call.repo(), revision)
-    return storage(call).token()
+    return storage_of(call).token()
 
 
 def commit(call: Call) -> Answer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from PIL import Image
 
 from editor.diffusion.denoise import generate
 from editor.diffusion.load import load_pipeline
+from editor.diffusion.tensorfile import read_header
 from editor.errors import ExciseError
 from editor.recipe import Recipe, Release, Sampling
 from editor.release.folder import build_release
 from editor.release.licences import licence_of
-from editor.release.record import read_record, write_record
+from editor.release.record import File, Record, read_record, write_record
 from editor.release.verify import verify
 from tests.jobs import excise, refused, write_recipe
 from tests.release_run import CARD, TERMS, WAIVED
@@ -40,9 +43,10 @@ def test_a_release_is_right_and_says_where_it_comes_from(released: Path) -> None
     assert faults(release, released, released / "base") == []
     assert not any(finding.skipped for finding in verify(release, released / "key.pub", released / "base"))
     record = read_record(release)
-    assert record["base"]["repo"] == "acme/tiny" and len(record["base"]["files"]) >= 9
-    assert record["recipe"] == (released / "recipe.toml").read_text()
-    assert record["prompts"]["texts"] is None and len(record["prompts"]["tables"]) == 4
+    assert record.base.repo == "acme/tiny" and len(record.base.files) >= 9
+    assert record.recipe == (released / "recipe.toml").read_text()
+    assert record.prompts.texts is None and len(record.prompts.tables) == 4
+    assert record.libraries.keys() >= {"torch", "diffusers", "python"}
     assert (release / "LICENSE.md").read_bytes() == TERMS
     assert (release / "excise" / "base-model-card.md").read_bytes() == CARD
     assert not (release / "excise" / "report.html").exists()  # it shows prompts and memorized images
@@ -120,8 +124,21 @@ def test_every_byte_of_record_and_signature_counts(copy: Path, released: Path) -
             read_record(copy)
 
 
-@pytest.mark.parametrize("name", ["unet/more.bin", "notes.txt", "unet/more.safetensors", "run.py", ".hidden"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/more.bin",
+        "notes.txt",
+        "unet/more.safetensors",
+        "run.py",
+        ".hidden",
+        ".cache/x.safetensors",
+        ".gitattributes/x",
+        "unet/.gitattributes",
+    ],
+)
 def test_what_is_not_listed_is_found(copy: Path, released: Path, name: str) -> None:
+    (copy / name).parent.mkdir(exist_ok=True)
     (copy / name).write_bytes(b"more")
     assert any(name in fault for fault in faults(copy, released))
 
@@ -134,38 +151,158 @@ def test_what_the_hub_adds_is_not_held_against_it(copy: Path, released: Path) ->
 
 
 def test_missing_files_and_links_are_found(copy: Path, released: Path, tmp_path: Path) -> None:
+    (copy / "excise" / "dangling").symlink_to(tmp_path / "none")
+    assert any("dangling: not listed" in fault for fault in faults(copy, released))
+    (copy / "excise" / "dangling").unlink()
     (copy / "LICENSE.md").rename(tmp_path / "elsewhere")
     assert any("LICENSE.md: missing" in fault for fault in faults(copy, released))
     (copy / "LICENSE.md").symlink_to(tmp_path / "elsewhere")
     assert any("symbolic link" in fault for fault in faults(copy, released))
 
 
-def rewritten(copy: Path, change: Any) -> None:
-    """A forger who knows the format: the record is changed and made consistent again."""
-    record = read_record(copy)
-    change(record)
-    record.pop("sha256")
-    write_record(copy, record)
+def forged(copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """By a forger who knows the format: record and hashes are changed and made consistent again."""
+    content = read_record(copy).model_dump()
+    change(content)
+    record = Record.model_validate(content)
+    files = {
+        name: File(size=(copy / name).stat().st_size, sha256=hashlib.sha256((copy / name).read_bytes()).hexdigest())
+        for name in record.files
+    }
+    write_record(copy, record.model_copy(update={"files": files}))
 
 
-def test_a_forged_verdict_is_found(copy: Path, released: Path) -> None:
+@pytest.fixture
+def unsigned(copy: Path) -> Path:
+    """What a forger without the key is left with."""
+    (copy / "model.sig").unlink()
+    forged(copy, lambda record: record.update(signed=False))
+    assert not [fault for finding in verify(copy) for fault in finding.faults]
+    return copy
+
+
+def found(release: Path, base: Path | None = None) -> str:
+    return "\n".join(fault for finding in verify(release, None, base) for fault in finding.faults)
+
+
+def test_a_forged_verdict_is_found(unsigned: Path) -> None:
     def raise_rate(record: dict[str, Any]) -> None:
         record["verdict"]["arms"]["edited"]["sets"]["held_out_verbatim"]["memorization_rate"] = 0.9
 
-    rewritten(copy, raise_rate)
-    found = faults(copy, released)
-    assert any("passed, but its numbers give failed" in fault for fault in found)
-    assert any("accepted is True, but its numbers give False" in fault for fault in found)
-    assert any("the verdict refuses this edit" in fault for fault in found)
-    assert any("model.sig" in fault for fault in found)
+    forged(unsigned, raise_rate)
+    assert "passed, but its numbers give failed" in found(unsigned)
+    assert "accepted is True, but its numbers give False" in found(unsigned)
+    assert "the verdict refuses this edit" in found(unsigned)
 
 
-def test_a_record_of_other_weights_is_found(copy: Path, released: Path) -> None:
+def test_limits_and_kinds_are_the_recipes_and_the_numbers(unsigned: Path) -> None:
+    whole = read_record(unsigned)
+
+    def loosen(record: dict[str, Any]) -> None:
+        record["verdict"]["settings"]["verdict"]["held_out_replication"] = 0.95
+        record["verdict"]["kinds"] = ["template"]
+
+    forged(unsigned, loosen)
+    assert "verdict.settings.verdict is not that of the recipe" in found(unsigned)
+    write_record(unsigned, whole)
+    forged(unsigned, lambda record: record.update(recipe=record["recipe"] + "# more\n"))
+    assert "recipe.toml: not the recipe" in found(unsigned)
+
+
+def test_a_record_of_other_weights_is_found(unsigned: Path, released: Path) -> None:
+    whole = read_record(unsigned)
+    weights = unsigned / WEIGHTS
+    kept = weights.read_bytes()
+
     def swap(record: dict[str, Any]) -> None:
         record["edit"]["files"][WEIGHTS] = record["base"]["files"][WEIGHTS]
 
-    rewritten(copy, swap)
-    assert any("edit.changed" in fault for fault in faults(copy, released))
+    forged(unsigned, swap)
+    assert "edit.changed" in found(unsigned)
+    write_record(unsigned, whole)
+
+    def leave_out(record: dict[str, Any]) -> None:
+        record["edit"] |= {"tensors": {}, "zeroed": 0, "changed": []}
+        del record["edit"]["files"][WEIGHTS]
+
+    weights.write_bytes(kept[:-4] + b"junk")
+    forged(unsigned, leave_out)
+    assert f"{WEIGHTS}: neither of the model nor excise's own" in found(unsigned)
+    assert "differs, and is not in the plan" in found(unsigned, released / "base")
+
+    weights.write_bytes(kept)
+    tensor, place = next(iter(whole.edit.tensors)), read_header(weights)
+    data = bytearray(kept)
+    start = place[tensor].start
+    data[start : start + 4] = b"junk"  # where a zero or an unchanged weight stood
+    weights.write_bytes(bytes(data))
+
+    def other_numbers(record: dict[str, Any]) -> None:
+        record["edit"]["files"][WEIGHTS] = hashlib.sha256(bytes(data)).hexdigest()
+        more = record["edit"]["tensors"][tensor]["entries"] - record["edit"]["tensors"][tensor]["zeroed"]
+        record["edit"]["tensors"][tensor]["zeroed"] += more
+        record["edit"]["zeroed"] += more
+
+    write_record(unsigned, whole)
+    forged(unsigned, other_numbers)
+    assert found(unsigned) == ""  # without the base there is no telling
+    assert "of the entries that differ are not zero" in found(unsigned, released / "base")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "unet/../x", "unet//x", "a\\b", "."])
+def test_names_that_lead_elsewhere_are_no_record(unsigned: Path, name: str) -> None:
+    text = (unsigned / "EXCISE.json").read_text()
+    (unsigned / "EXCISE.json").write_text(text.replace('"LICENSE.md"', json.dumps(name)))
+    assert "is no plain name" in found(unsigned)
+
+
+def test_no_record_makes_verify_stumble(unsigned: Path) -> None:
+    """Every value in turn replaced by one of another kind: an error that names the file, never a traceback."""
+    content = json.loads((unsigned / "EXCISE.json").read_text())
+    places: list[tuple[dict[str, Any], str]] = []
+
+    def walk(part: dict[str, Any]) -> None:
+        for key, value in part.items():
+            places.append((part, key))
+            if isinstance(value, dict):
+                walk(value)
+
+    walk({"": content})
+    for part, key in places[1:]:
+        kept = part[key]
+        for other in (None, [], "text", {"a": []}, -1, [[]]):
+            part[key] = other
+            (unsigned / "EXCISE.json").write_text(json.dumps(content))
+            with pytest.raises(ExciseError, match=r"EXCISE\.json"):
+                read_record(unsigned)
+        part[key] = kept
+    for key in content["verdict"]:
+        for other in (None, [], "text", {"a": []}, -1, [{}]):
+            write_record(unsigned, Record.model_validate(content | {"verdict": content["verdict"] | {key: other}}))
+            assert all(finding.what for finding in verify(unsigned))
+
+
+def test_a_signature_that_is_missing_or_junk_is_found_without_a_key(copy: Path) -> None:
+    (copy / "model.sig").unlink()
+    assert "its signature is missing" in found(copy)
+
+
+def test_junk_in_place_of_a_signature(unsigned: Path) -> None:
+    (unsigned / "model.sig").write_bytes(b"junk")
+    assert "a signature lies there" in found(unsigned)
+
+
+def test_only_the_checkpoint_is_released(released: Path, tmp_path: Path) -> None:
+    """Not what else lies in the base's folder: a clone's configuration, secrets, samples."""
+    from editor.diffusion.load import checkpoint_files
+
+    base = shutil.copytree(released / "base", tmp_path / "base")
+    whole = checkpoint_files(base)
+    assert WEIGHTS in whole and "LICENSE.md" in whole and "README.md" not in whole
+    for name in (".git/config", ".env", "samples/step1.png", "unet/.cache.json", ".cache/huggingface/x.json", "x.json"):
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_text("{}")
+    assert checkpoint_files(base) == whole
 
 
 def test_another_base_is_found(released: Path, tmp_path: Path) -> None:
@@ -173,8 +310,7 @@ def test_another_base_is_found(released: Path, tmp_path: Path) -> None:
     data = bytearray((base / WEIGHTS).read_bytes())
     data[-1] ^= 1
     (base / WEIGHTS).write_bytes(bytes(data))
-    found = faults(released / "run" / "release", released, base)
-    assert any("not the base's that was edited" in fault for fault in found)
+    assert "not the base's that was edited" in found(released / "run" / "release", base)
     assert refused(excise("verify", released / "run" / "release", "--base", tmp_path / "none"), "no such folder")
 
 
@@ -194,7 +330,7 @@ def test_a_foreign_key_and_no_key_are_told_apart(copy: Path, released: Path, tmp
     (tmp_path / "no.pem").write_text("no key")
     assert refused(excise("verify", copy, "--public-key", tmp_path / "no.pem"), "no public key")
     (copy / "model.sig").unlink()
-    assert any("there is no signature" in fault for fault in faults(copy, released))
+    assert any("its signature is missing" in fault for fault in faults(copy, released))
 
 
 def test_what_is_refused_is_not_released(released: Path, tmp_path: Path) -> None:
@@ -224,8 +360,7 @@ def test_prompts_and_pictures_only_where_the_recipe_allows(released: Path, tiny_
     (tmp_path / "recipe.toml").write_text(open_)
     done = excise("run", tmp_path / "recipe.toml", "--out", run)
     assert done.exit_code == 0 and done.output.count("done before") == 7  # a release's settings change no stage
-    record = read_record(run / "release")
-    assert "an astronaut in an orange suit" in str(record["prompts"]["texts"])
+    assert "an astronaut in an orange suit" in str(read_record(run / "release").prompts.texts)
     assert (run / "release" / "excise" / "report.html").is_file()
     rows = [Image.open(folder / "release/excise/before-after.png").height for folder in (released / "run", run)]
     assert rows[1] == 2 * rows[0]
