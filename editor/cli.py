@@ -226,9 +226,11 @@ def check(seeds: int, folder: Path, out: Path) -> None:
 
 
 def _release(folder: Path) -> None:
-    from editor.release.folder import build_release
+    from editor.release.folder import build_release, told_paths
 
     click.echo(f"  release                 {build_release(folder)}")
+    if keys := told_paths(folder):
+        click.echo(f"  it holds the recipe word for word, absolute paths included: {', '.join(keys)}")
 
 
 def _show(folder: Path) -> None:

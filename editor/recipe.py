@@ -209,7 +209,7 @@ class Release(Section):
     license_files: tuple[Path, ...] = ()
     """Texts of the licence, where the base's folder has none."""
     prompts: bool = False
-    """Publish the prompts themselves; else their tables' hashes alone."""
+    """Publish the memorized prompts that were attacked; else the tables' hashes alone."""
     pictures: Literal["none", "ordinary", "all"] = "ordinary"
     """Pictures on the card, base beside edited. ``all`` shows memorized images too: base and report then publish what
     the edit is to take away."""

@@ -90,6 +90,18 @@ def _build(run: Path) -> Path:
     return run / RELEASE
 
 
+def told_paths(run: Path) -> list[str]:
+    """Keys of a run's recipe whose paths say where things lie on this machine: a release holds the recipe as it is."""
+    whole = load_recipe(run / RECIPE).model_dump(mode="json", by_alias=True)
+    sections = {key: value for key, value in whole.items() if isinstance(value, dict)}
+    found = [(f"{section}.{key}", value) for section, values in sections.items() for key, value in values.items()]
+    return [key for key, value in found if any(str(item).startswith("/") for item in _listed(value))]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def files_of(folder: Path) -> list[str]:
     """Names of a release's files but for its record and signature, sorted."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())

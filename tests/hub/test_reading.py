@@ -124,18 +124,26 @@ def test_what_cannot_be_had_is_said(
     ).encode()
     hub.add_repo("acme/pickles", {"model_index.json": index, "unet/config.json": b"{}", "unet/model.bin": b"a pickle"})
 
+    for name, value in (("dots", {"../../secret": ["diffusers", "AutoencoderKL"]}), ("none", {"unet": []})):
+        hub.add_repo(f"acme/{name}", {"model_index.json": json.dumps(json.loads(index) | value).encode()})
+    rows = b"prompt,image\na cat,../../secret.png\n"
+    hub.add_repo("acme/dots", {"table.csv": rows}, kind="dataset")
+
     def fails(address: str, *words: str, key: str = "hf://acme/tiny", token: str = "hf_alice") -> None:
         recipe.write_text(text.replace(f'"{key}"', f'"{address}"'))
         monkeypatch.setenv("HF_TOKEN", token)
         done = excise("run", recipe, "--out", run)
         assert refused(done, *words) and token not in done.output
 
-    fails("hf://acme/none", "hf://models/acme/none", "no such repository", "hf auth login")
+    fails("hf://acme/nothing", "hf://models/acme/nothing", "no such repository", "hf auth login")
     fails("hf://acme/secret", "no such repository", token="hf_bob")
     fails("hf://bob/gated", "access is gated", "accept its terms")
     fails("hf://acme/tiny@v9", "no such revision", "@")
     fails("hf://acme/empty", "no checkpoint in diffusers layout")
     fails("hf://acme/pickles", "unet/model.bin", "never opened")
+    fails("hf://acme/dots", "../../secret: no component")
+    fails("hf://acme/none", "unet: no component")
+    fails("hf://datasets/acme/dots", "not beside the table", key="hf://datasets/acme/judged")
     fails("hf://tiny", "model.path", "hf://ORG/NAME@REVISION")
     fails("hf://datasets/acme/prompts", "name one of its tables", "data/judged.csv", key="hf://datasets/acme/judged")
     fails("hf://datasets/acme/judged/x.csv", "no such file", key="hf://datasets/acme/judged")

@@ -30,7 +30,17 @@ def test_weights_travel_by_xet_both_ways(hub: Hub, released: Path, tmp_path: Pat
     hub.xet = True
     release = hashes(released / "run" / "release")
     weights = {release[name] for name in release if name.endswith(".safetensors")}
-    done = command.excise(hub, tmp_path / "home", "publish", released / "run" / "release", "--repo", REPO, more=XET)
+    done = command.excise(
+        hub,
+        tmp_path / "home",
+        "publish",
+        released / "run" / "release",
+        "--repo",
+        REPO,
+        "--public-key",
+        released / "key.pub",
+        more=XET,
+    )
     assert done.returncode == 0, done.stderr
     declared = hub.hashes(REPO)
     assert declared.pop(".gitattributes") and declared == release

@@ -60,12 +60,12 @@ def read_shard(data: bytes) -> Iterator[tuple[str, Stored]]:
             place += RECORD
 
 
-def _hex(hash: bytes) -> str:
+def _hex(name: bytes) -> str:
     """A hash as it is written: it is kept as four little-endian numbers."""
-    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash))
+    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", name))
 
 
-def storage(call: Call) -> Cas:
+def storage_of(call: Call) -> Cas:
     """The storage, if the Hub has one."""
     if not call.hub.xet:
         raise Refusal(404, "Sorry, we can't find the page you are looking for.")
