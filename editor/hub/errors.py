@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -52,16 +53,28 @@ def hub_explained(what: str) -> Iterator[None]:
         raise ExciseError(f"{what}: {error}") from error
     except (HfHubHTTPError, httpx2.HTTPError, ConnectionError, json.JSONDecodeError) as error:
         raise ExciseError(f"{what}: {_answer(error)}") from error
-    except RuntimeError as error:  # an upload that failed; what failed it is behind
-        if not isinstance(error.__cause__, (HfHubHTTPError, httpx2.HTTPError, OSError)):
+    except (RuntimeError, OSError) as error:  # of a RuntimeError, what failed an upload is behind
+        cause = error if _is_of_xet(error) else error.__cause__
+        if not isinstance(cause, (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError)):
             raise
-        raise ExciseError(f"{what}: {error}: {_answer(error.__cause__)}") from error
+        said = "" if cause is error else f"{error}: "
+        raise ExciseError(f"{what}: {said}{_answer(cause)}") from error
+
+
+def _is_of_xet(error: BaseException) -> bool:
+    """Whether the library that moves files by Xet raised it; most of its errors have no class of their own."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_code.co_name in ("xet_get", "_upload_xet_files")
 
 
 def _answer(error: BaseException) -> str:
     """What the Hub answered, if anything, and what to do about it."""
     if isinstance(error, json.JSONDecodeError):
         return "the Hub's answer was broken; repeat the command later"
+    if _is_of_xet(error):
+        return (
+            f"Xet storage failed ({error}); repeat the command later, or with HF_HUB_DISABLE_XET=1 if this Hub has none"
+        )
     if not isinstance(error, HfHubHTTPError):
         return f"the connection to the Hub failed ({str(error) or type(error).__name__}); repeat the command"
     status = error.response.status_code

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from editor.hashing import sha256_file
 from tests.hub import command
+from tests.hub.faults import Fault, call
 from tests.hub.server import Hub
 
 REPO = "acme/x"
@@ -25,22 +27,17 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths}
 
 
+def publish(hub: Hub, released: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    release, key = released / "run" / "release", released / "key.pub"
+    return command.excise(hub, home, "publish", release, "--repo", REPO, "--public-key", key, more=XET)
+
+
 @pytest.mark.e2e
 def test_weights_travel_by_xet_both_ways(hub: Hub, released: Path, tmp_path: Path) -> None:
     hub.xet = True
     release = hashes(released / "run" / "release")
     weights = {release[name] for name in release if name.endswith(".safetensors")}
-    done = command.excise(
-        hub,
-        tmp_path / "home",
-        "publish",
-        released / "run" / "release",
-        "--repo",
-        REPO,
-        "--public-key",
-        released / "key.pub",
-        more=XET,
-    )
+    done = publish(hub, released, tmp_path / "home")
     assert done.returncode == 0, done.stderr
     declared = hub.hashes(REPO)
     assert declared.pop(".gitattributes") and declared == release
@@ -52,3 +49,29 @@ def test_weights_travel_by_xet_both_ways(hub: Hub, released: Path, tmp_path: Pat
     assert hashes(copy) == release
     assert hub.count("lfs-batch", "lfs-put", "cdn") == 0
     assert hub.count("xet-write-token") and hub.count("xet-read-token")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("disturb", "words"), [(flip, "gives back other bytes than were sent"), (Path.unlink, "Xet storage failed")]
+)
+def test_a_store_that_loses_what_it_took(
+    hub: Hub, released: Path, tmp_path: Path, disturb: Callable[[Path], None], words: str
+) -> None:
+    hub.xet = True
+
+    def loses() -> None:
+        for path in (tmp_path / "hub" / "xet").rglob("default.*"):
+            disturb(path)
+
+    hub.faults.add(Fault("resolve-head", 1, call(loses)))
+    done = publish(hub, released, tmp_path / "home")
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "the default branch is as it was" in done.stderr.splitlines()[-1]
+    assert sorted(hub.hashes(REPO)) == [".gitattributes"]
