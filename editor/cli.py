@@ -90,12 +90,15 @@ def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) 
     Cross-validates among the groups that locating may see, and leaves sweep.csv in the run's folder; a sweep that was
     stopped goes on where it stopped.
     """
-    from editor.job import local_recipe, run_job
+    from editor.job import local_recipe, locked, run_job
     from editor.recipe import load_recipe
+    from editor.record import load_record
+    from editor.sources import pinned
     from editor.sweep import GRIDS, run_sweep
 
     folder = run_job(recipe, out, "collect")
-    loaded, _ = local_recipe(load_recipe(recipe), folder)
+    with locked(folder):
+        loaded, _ = local_recipe(pinned(load_recipe(recipe), load_record(folder).sources), folder)
     click.echo(run_sweep(loaded, folder, seeds, ordinary, GRIDS[grid](loaded)))
 
 

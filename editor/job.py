@@ -11,7 +11,7 @@ import sys
 import time
 from collections import ChainMap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,17 +52,22 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
     text = recipe_path.read_bytes()
     folder = out or Path("runs") / recipe.name
     quiet_libraries()
-    recipe, sources = local_recipe(recipe, folder, team)
-    sets = prompt_sets(recipe)
-    check_inputs(recipe, sets)
     stages = STAGES[: NAMES.index(until) + 1]
-    if not team.leads:
-        _follow(recipe, sets, folder, stages, team)
-        return folder
-    brought = [f"{key}: {origin}" for key, origin in sources.items()]
-    for note in (*brought, *sets.notes, *length_notes(recipe, sets)):
-        click.echo(note)
-    with locked(folder), writing_explained(folder, "the run"):
+    with ExitStack() as held:
+        if team.leads and is_elsewhere(recipe):
+            held.enter_context(locked(folder))  # what is brought must stay until the end
+        recipe, sources = local_recipe(recipe, folder, team)
+        sets = prompt_sets(recipe)
+        check_inputs(recipe, sets)
+        if not team.leads:
+            _follow(recipe, sets, folder, stages, team)
+            return folder
+        brought = [f"{key}: {origin}" for key, origin in sources.items()]
+        for note in (*brought, *sets.notes, *length_notes(recipe, sets)):
+            click.echo(note)
+        if not sources:
+            held.enter_context(locked(folder))
+        held.enter_context(writing_explained(folder, "the run"))
         check_space(recipe, sets, folder)
         record = JobRecord() if fresh else load_record(folder)
         record.version, record.recipe, record.sources = __version__, str(recipe_path), sources
@@ -71,13 +76,19 @@ def run_job(recipe_path: Path, out: Path | None = None, until: str = NAMES[-1], 
         for stage in stages:
             job.advance(stage)
         if stages == STAGES:
-            tables = {f"prompts.{key}": getattr(recipe.prompts, key) for key in TABLES}
-            hashes = {key: hash_path(path) for key, path in tables.items() if path is not None}
-            versions = {name: version(name) for name in LIBRARIES}
-            record.finished = Finished(sources=sources, tables=hashes, libraries=versions)
+            record.finished = _finished(recipe, sources)
             _keep_recipe(text, folder)
             record.save(folder)
     return folder
+
+
+def _finished(recipe: Recipe, sources: dict[str, str]) -> Finished:
+    tables = {f"prompts.{key}": getattr(recipe.prompts, key) for key in TABLES}
+    return Finished(
+        sources=sources,
+        tables={key: hash_path(path) for key, path in tables.items() if path is not None},
+        libraries={name: version(name) for name in LIBRARIES},
+    )
 
 
 def _keep_recipe(text: bytes, folder: Path) -> None:
@@ -90,14 +101,16 @@ def _keep_recipe(text: bytes, folder: Path) -> None:
 def local_recipe(recipe: Recipe, folder: Path, team: Team = ALONE) -> tuple[Recipe, dict[str, str]]:
     """The recipe with what it names elsewhere brought here, once for all processes; and where that came from, by key.
 
+    Whoever leads holds the folder's lock.
+
     Raises:
-        ExciseError: as `editor.sources.bring`; another job holds the folder.
+        ExciseError: as `editor.sources.bring`.
     """
     if not is_elsewhere(recipe):
         return recipe, {}
     if not team.leads:
         return team.agree((recipe, {}))
-    with locked(folder), writing_explained(folder, "what the recipe names elsewhere"):
+    with writing_explained(folder, "what the recipe names elsewhere"):
         return team.agree(bring(recipe, folder))
 
 

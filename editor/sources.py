@@ -53,6 +53,13 @@ def bring(recipe: Recipe, folder: Path) -> tuple[Recipe, dict[str, str]]:
     return _changed(recipe, model, tables), origins
 
 
+def pinned(recipe: Recipe, sources: dict[str, str]) -> Recipe:
+    """The recipe with the commits that a run has brought in place of branches, which may have moved on since."""
+    plain = {key: Path(origin) for key, origin in sources.items() if hub_address(Path(origin)) and " " not in origin}
+    model = {key: plain[f"model.{key}"] for key in CHECKPOINTS if f"model.{key}" in plain}
+    return _changed(recipe, model, {key: plain[f"prompts.{key}"] for key in TABLES if f"prompts.{key}" in plain})
+
+
 @contextmanager
 def sketched(recipe: Recipe) -> Iterator[Recipe]:
     """The recipe with local paths for as long as the context lasts, without fetching weights.

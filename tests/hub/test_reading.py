@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from editor.recipe import Recipe
+from editor.recipe import Recipe, load_recipe
+from editor.record import load_record
+from editor.sources import bring, pinned
 from tests.conftest import build_tiny_pipeline
 from tests.diffusion.original import save_original
 from tests.hub import command
 from tests.hub.server import Hub
 from tests.jobs import excise, refused, write_recipe
+from tests.test_team import LAUNCH
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -112,6 +117,18 @@ def test_a_repository_that_moved_on_is_a_new_input(
     assert (run / "base" / "unet" / WEIGHTS).read_bytes() == (second / "unet" / WEIGHTS).read_bytes()
 
 
+def test_a_run_that_is_pinned_stays_where_it_was(
+    hub: Hub, at_home: Path, repo: str, tables: None, recipe: Path, tmp_path: Path
+) -> None:
+    """As a sweep is, between collecting and comparing."""
+    assert excise("run", recipe, "--until", "collect", "--out", tmp_path / "run").exit_code == 0
+    sources = load_record(tmp_path / "run").sources
+    hub.add_repo("acme/tiny", {"model_index.json": b"{}"})
+    again, origins = bring(pinned(load_recipe(recipe), sources), tmp_path / "run")
+    assert origins == sources and origins["model.path"].endswith(f"@{repo}")
+    assert again.model.path == tmp_path / "run" / "base"
+
+
 def test_what_cannot_be_had_is_said(
     hub: Hub, at_home: Path, repo: str, tables: None, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,3 +195,21 @@ def test_a_single_file_with_the_configuration_that_diffusers_takes_it_for(
     assert f"hf://models/acme/single@{at}/tiny.safetensors" in source and f"hf://models/{usual}@{commit}" in source
     cached = at_home / "hub" / f"models--{usual.replace('/', '--')}"
     assert not list(cached.rglob("*.safetensors"))  # of the configuration's repository no weights
+
+
+@pytest.mark.e2e
+def test_two_processes_fetch_once(hub: Hub, repo: str, tables: None, recipe: Path, tmp_path: Path) -> None:
+    launch = ["--num_processes", "2", "--dynamo_backend", "no", "-m", "editor", "run", str(recipe)]
+    done = subprocess.run(
+        [sys.executable, *LAUNCH, *launch, "--until", "collect", "--out", str(tmp_path / "two")],
+        env=command.environment(hub, tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(f"model.path: hf://models/acme/tiny@{repo}") == 1
+    weights = sum(name.endswith(".safetensors") for name in hub.files("acme/tiny") if "/" in name)
+    pictures = len(list((tmp_path / "home").rglob("*.png")))
+    assert hub.count("cdn") == weights + pictures
