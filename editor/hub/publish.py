@@ -12,14 +12,12 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     Discussion,
     HfApi,
-    ModelInfo,
     constants,
     get_token,
     hf_hub_download,
@@ -28,8 +26,9 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from editor.errors import ExciseError
 from editor.hashing import sha256_file
-from editor.hub.errors import LOGIN, hub_explained
-from editor.hub.remote import Comparison, Local, compare, held, tree_of
+from editor.hub.errors import hub_explained
+from editor.hub.remote import Comparison, Local, compare, held
+from editor.hub.target import Target
 from editor.hub.timeout import limit_waiting
 from editor.release.record import RECORD, SIGNATURE, Record, read_record
 from editor.release.verify import verify
@@ -87,6 +86,7 @@ class _Publication:
         self._repo, self._say, self._wanted = repo, say, self._record.publish
         self._title = f"Release {self._wanted.tag} ({self._record.sha256[:12]})"
         self._api = HfApi(token=get_token() or False)
+        self._target = Target(self._api, repo, self._files, self._wanted, self._title, say)
         self.state = f"{repo}: nothing was changed. Repeat the command when that is mended."
         """Where things stand, for whoever reads an error."""
 
@@ -95,9 +95,9 @@ class _Publication:
         with hub_explained(self._repo):
             try:
                 info = self._api.model_info(self._repo)
-                found = self._compare(str(info.sha))
-                self._refuse_others_files(info, found)
-                self._check_tag()
+                found = self._target.compare(str(info.sha))
+                self._target.refuse_others_files(info, found)
+                self._target.check_tag()
             except RepositoryNotFoundError:
                 self._say(f"{self._repo}: no such repository, or none that is seen without its token; it would be made")
                 found = compare(self._files, {})
@@ -111,16 +111,16 @@ class _Publication:
     def run(self) -> None:
         """All steps, of which those are done that are not done yet."""
         with hub_explained(self._repo):
-            user = self._check_rights()
-            info = self._find_or_create()
+            user = self._target.check_rights()
+            info = self._target.find_or_create()
             head = str(info.sha)
-            self._check_tag()
-            self._refuse_others_files(info, self._compare(head))
-            self._settle(info, at_least=True)
+            self._target.check_tag()
+            self._target.refuse_others_files(info, self._target.compare(head))
+            self._target.settle(info, at_least=True)
             self.state = (
                 f"{self._repo}: the default branch is as it was. Repeat the command; it goes on where it stopped."
             )
-            found = self._compare(head)
+            found = self._target.compare(head)
             if not found.same:
                 number = self._find_or_open_pull_request(user)
                 self._upload(number, head)
@@ -134,55 +134,10 @@ class _Publication:
                 f"{self._repo}: the whole release is on the default branch; its tag or settings may be missing. "
                 "Repeat the command."
             )
-            self._tag(head)
-            self._settle(self._api.model_info(self._repo))
+            self._target.tag(head)
+            self._target.settle(self._api.model_info(self._repo))
             self._close_pull_requests(user)
         self._say(f"published: {self._api.endpoint}/{self._repo} at {head}")
-
-    def _check_rights(self) -> str:
-        """The user's name; refuses a token that cannot write here."""
-        if not get_token():
-            raise ExciseError(f"{self._repo}: publishing needs a token; {LOGIN}")
-        found = self._api.whoami()
-        token = (found.get("auth") or {}).get("accessToken") or {}
-        if token.get("role") == "read":
-            raise ExciseError(f"{self._repo}: this token only reads; use one with write rights")
-        owners = [found["name"], *(org["name"] for org in found.get("orgs") or ())]
-        owner = self._repo.partition("/")[0]
-        if owner not in owners:
-            raise ExciseError(
-                f"{self._repo}: {found['name']} cannot write for {owner!r}; choose a name under {', '.join(owners)}"
-            )
-        return str(found["name"])
-
-    def _find_or_create(self) -> ModelInfo:
-        try:
-            return self._api.model_info(self._repo)
-        except RepositoryNotFoundError:
-            self._api.create_repo(self._repo, private=True)
-            self._say(f"created {self._repo}, private")
-            return self._api.model_info(self._repo)
-
-    def _compare(self, revision: str) -> Comparison:
-        return compare(self._files, tree_of(self._api, self._repo, revision))
-
-    def _check_tag(self) -> None:
-        """Refuse a tag that stands for something else, before anything travels."""
-        tag = self._wanted.tag
-        if tag in self._tags() and not self._compare(tag).same:
-            raise ExciseError(f"{self._repo}: tag {tag!r} is another release's; set another release.tag in the recipe")
-
-    def _tags(self) -> set[str]:
-        return {tag.name for tag in self._api.list_repo_refs(self._repo).tags}
-
-    def _refuse_others_files(self, info: ModelInfo, found: Comparison) -> None:
-        """Refuse a repository that holds something else than an earlier release of excise."""
-        names = {file.rfilename for file in info.siblings or ()}
-        if (found.extra or found.other) and RECORD not in names:
-            raise ExciseError(
-                f"{self._repo}: taken: it holds files of another kind ({(*found.extra, *found.other)[0]}); "
-                "choose another name, or empty the repository first"
-            )
 
     def _pull_requests(self, user: str) -> list[int]:
         """Numbers of the pull requests of this very release that are not closed."""
@@ -215,13 +170,13 @@ class _Publication:
                 "changed, close the pull request, and publish again"
             )
         head = str(self._api.model_info(self._repo, revision=branch).sha)
-        found = self._compare(head)
+        found = self._target.compare(head)
         if found.same:
             return
         size = sum(self._files[name].size for name in (*found.missing, *found.other))
         self._say(f"uploading {len(found.missing) + len(found.other)} files, {size:,} bytes, to {branch}")
         self._commit(found, branch, head)
-        if not self._compare(branch).same:
+        if not self._target.compare(branch).same:
             raise ExciseError(f"{self._repo}: {branch} does not hold what was sent; close it, and publish again")
 
     def _commit(self, found: Comparison, revision: str, parent: str) -> str:
@@ -256,13 +211,13 @@ class _Publication:
     def _put_on_main(self, main: str) -> str:
         """Move the default branch to the release in one step, if it still is ``main``; returns its commit."""
         try:
-            head = self._commit(self._compare(main), MAIN, main)
+            head = self._commit(self._target.compare(main), MAIN, main)
         except Exception:
             head = str(self._api.model_info(self._repo).sha)  # the answer may have been lost, and the commit not
-            if head == main or not self._compare(head).same:
+            if head == main or not self._target.compare(head).same:
                 self._refuse_changed(main, head)
                 raise
-        if not self._compare(head).same:
+        if not self._target.compare(head).same:
             raise ExciseError(f"{self._repo}: {MAIN} at {head} is not the release; revert this commit and look at it")
         self._say(f"{MAIN} is the release, commit {head}")
         return head
@@ -273,20 +228,3 @@ class _Publication:
                 f"{self._repo}: somebody else changed {MAIN} in between, from {main} to {head}; look at what was "
                 "changed, close the pull request of this release, and publish again"
             )
-
-    def _tag(self, head: str) -> None:
-        tag = self._wanted.tag
-        self._check_tag()
-        if tag not in self._tags():
-            self._api.create_tag(self._repo, tag=tag, revision=head, tag_message=self._title)
-            self._say(f"tagged {tag}")
-
-    def _settle(self, info: ModelInfo, at_least: bool = False) -> None:
-        """Gate and visibility as the recipe says; ``at_least``: nothing that lets more people in."""
-        gated: Any = False if self._wanted.gated == "no" else self._wanted.gated
-        private = self._wanted.visibility == "private"
-        if at_least:
-            gated, private = gated or info.gated, private or bool(info.private)
-        if info.gated != gated or info.private != private:
-            self._api.update_repo_settings(self._repo, gated=gated, private=private)
-            self._say(f"{'private' if private else 'public'}, gated: {gated or 'no'}")
