@@ -11,11 +11,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from editor.errors import ExciseError
+from editor.errors import NO_ROOM, ExciseError
 from editor.prompts import PromptSets
 from editor.recipe import Recipe, Validate
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 

@@ -6,7 +6,6 @@ every other tensor keep their bits, and memory holds one tensor at a time.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -23,12 +22,11 @@ from editor.diffusion.load import denoiser_folder, variant_in, variant_of
 from editor.diffusion.rewrite import Edit, rewrite
 from editor.diffusion.sites import expected_shapes
 from editor.diffusion.tensorfile import DTYPES, Entry, read_entry, read_header
-from editor.errors import ExciseError
+from editor.errors import NO_ROOM, ExciseError
 
 INDEX_MARK = ".safetensors.index"
 FICLONE = 0x40049409
 """Request to a file system to clone a file (linux/fs.h)."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def copies_of(folder: Path) -> dict[str, tuple[Path, ...]]:

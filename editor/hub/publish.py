@@ -115,12 +115,12 @@ class _Publication:
             info = self._target.find_or_create()
             head = str(info.sha)
             self._target.check_tag()
-            self._target.refuse_others_files(info, self._target.compare(head))
+            found = self._target.compare(head)
+            self._target.refuse_others_files(info, found)
             self._target.settle(info, at_least=True)
             self.state = (
                 f"{self._repo}: the default branch is as it was. Repeat the command; it goes on where it stopped."
             )
-            found = self._target.compare(head)
             if not found.same:
                 number = self._find_or_open_pull_request(user)
                 self._upload(number, head)
@@ -129,7 +129,7 @@ class _Publication:
                     f"{self._repo}: the default branch is as it was, or the whole release. Repeat the command; it "
                     "goes on where it stopped."
                 )
-                head = self._put_on_main(head)
+                head = self._put_on_main(head, found)
             self.state = (
                 f"{self._repo}: the whole release is on the default branch; its tag or settings may be missing. "
                 "Repeat the command."
@@ -208,10 +208,10 @@ class _Publication:
                     )
         self._say(f"checked {len(self._files)} files byte for byte as the Hub gives them back")
 
-    def _put_on_main(self, main: str) -> str:
+    def _put_on_main(self, main: str, found: Comparison) -> str:
         """Move the default branch to the release in one step, if it still is ``main``; returns its commit."""
         try:
-            head = self._commit(self._target.compare(main), MAIN, main)
+            head = self._commit(found, MAIN, main)
         except Exception:
             head = str(self._api.model_info(self._repo).sha)  # the answer may have been lost, and the commit not
             if head == main or not self._target.compare(head).same:

@@ -58,14 +58,13 @@ class Target:
         """How a revision differs from the release."""
         return compare(self.files, tree_of(self.api, self.repo, revision))
 
-    def check_tag(self) -> None:
-        """Refuse a tag that stands for something else, before anything travels."""
+    def check_tag(self) -> bool:
+        """Whether the tag is there; refuses one that stands for something else, before anything travels."""
         tag = self.wanted.tag
-        if tag in self._tags() and not self.compare(tag).same:
+        there = tag in {known.name for known in self.api.list_repo_refs(self.repo).tags}
+        if there and not self.compare(tag).same:
             raise ExciseError(f"{self.repo}: tag {tag!r} is another release's; set another release.tag in the recipe")
-
-    def _tags(self) -> set[str]:
-        return {tag.name for tag in self.api.list_repo_refs(self.repo).tags}
+        return there
 
     def refuse_others_files(self, info: ModelInfo, found: Comparison) -> None:
         """Refuse a repository that holds something else than an earlier release of excise."""
@@ -78,11 +77,9 @@ class Target:
 
     def tag(self, head: str) -> None:
         """Give the release its tag."""
-        tag = self.wanted.tag
-        self.check_tag()
-        if tag not in self._tags():
-            self.api.create_tag(self.repo, tag=tag, revision=head, tag_message=self.title)
-            self.say(f"tagged {tag}")
+        if not self.check_tag():
+            self.api.create_tag(self.repo, tag=self.wanted.tag, revision=head, tag_message=self.title)
+            self.say(f"tagged {self.wanted.tag}")
 
     def settle(self, info: ModelInfo, at_least: bool = False) -> None:
         """Gate and visibility as the recipe says; ``at_least``: nothing that lets more people in."""
