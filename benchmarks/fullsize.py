@@ -109,7 +109,7 @@ def write_recipe(folder: Path, base: Path, pixels: int) -> Path:
 def command(*arguments: object) -> dict[str, Any]:
     """Run ``excise`` in a process of its own: seconds and peak memory."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, time.monotonic()
-    subprocess.run([sys.executable, "-m", "editor", *map(str, arguments)], check=True)
+    subprocess.run([sys.executable, "-m", "excise", *map(str, arguments)], check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {"seconds": time.monotonic() - started, "peak_gib": peak * 1024 / GIB if peak > before else None}
 
@@ -120,12 +120,12 @@ from pathlib import Path
 if sys.argv[4] == "copy":
     def refuse(*_): raise OSError("no links here")
     os.link = refuse
-from editor.recipe import load_recipe
-from editor.diffusion.checkpoint import copy_with_edits
-from editor.diffusion.sites import sites_of
-from editor.fingerprint import hash_path
-from editor.stages.edit import zeroing
-from editor.stages.locate import read_masks
+from excise.recipe import load_recipe
+from excise.checkpoint.weights import copy_with_edits
+from excise.diffusion.sites import sites_of
+from excise.job.fingerprints import hash_path
+from excise.stages.edit import zeroing
+from excise.stages.locate import read_masks
 recipe, run, target = load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 sites = sites_of(recipe.model.path)
 masks = read_masks(run, sites)
@@ -186,7 +186,7 @@ def verify_over_sha256sum(release: Path, rounds: int) -> dict[str, Any]:
 MEASURED = """
 import atexit, resource, sys
 atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))
-from editor.cli import main
+from excise.cli import main
 main(sys.argv[1:])
 """
 
@@ -194,10 +194,10 @@ main(sys.argv[1:])
 def overhead(base: Path, pixels: int, rounds: int) -> list[float]:
     """Time of a hooked UNet forward pass over that of a bare one, pair by pair, in alternating order."""
     from diffusers import UNet2DConditionModel
+    from excise.mathematics.moments import token_energy
 
-    from editor.diffusion.hooks import site_inputs
-    from editor.diffusion.sites import find_sites
-    from editor.mathematics.moments import token_energy
+    from excise.diffusion.observe import site_inputs
+    from excise.diffusion.sites import find_sites
 
     unet = UNet2DConditionModel.from_pretrained(base / "unet")
     sites = find_sites(unet)

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 from safetensors import safe_open
 
-from editor.measures.replication import load_target
-from editor.prompts import read_prompts
-from editor.recipe import load_recipe
+from excise.measures.replication import load_target
+from excise.prompts.sets import read_prompts
+from excise.recipe import load_recipe
 
 SCALE, COLUMNS, GAP = 2, 10, 4
 

@@ -28,9 +28,9 @@ from safetensors.torch import load_file
 
 from benchmarks.ways import bare as run_bare
 from benchmarks.ways import chunks_of, load, measure, memorized_texts
-from editor.files import write_json, write_tensors
-from editor.recipe import Recipe, load_recipe
-from editor.stages.collect import collect_chunk
+from excise.files.writing import write_json, write_tensors
+from excise.recipe import Recipe, load_recipe
+from excise.stages.collect import collect_chunk
 
 GOALS = {"overhead": 1.05, "fewer_calls": 9.0}
 

@@ -24,21 +24,21 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from excise.mathematics.moments import Moments, column_norm, merge, token_energy
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editor.diffusion.checkpoint import read_tensor
-from editor.diffusion.denoise import denoise, noise_key
-from editor.diffusion.hooks import site_inputs
-from editor.diffusion.load import denoiser, load_pipeline, pick_device, pick_dtype
-from editor.diffusion.sites import Site, find_sites
-from editor.mathematics.moments import Moments, column_norm, merge, token_energy
-from editor.mathematics.wanda import exceeds, select_entries, vote
-from editor.preflight import quiet_libraries
-from editor.prompts import prompt_sets
-from editor.recipe import Recipe
-from editor.stages.collect import FIELDS, Chunk, collect_chunk
-from editor.stages.locate import pack
+from excise.checkpoint.weights import read_tensor
+from excise.diffusion.denoise import denoise, noise_key
+from excise.diffusion.load import denoiser, load_pipeline, pick_device, pick_dtype
+from excise.diffusion.observe import site_inputs
+from excise.diffusion.sites import Site, find_sites
+from excise.job.preflight import quiet_libraries
+from excise.mathematics.wanda import exceeds, select_entries, vote
+from excise.prompts.sets import prompt_sets
+from excise.recipe import Recipe
+from excise.stages.collect import FIELDS, Chunk, collect_chunk
+from excise.stages.locate import pack
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from editor.recipe import Collect, Locate, Model, Prompts, Recipe, Sampling, Validate
+from excise.recipe import Collect, Locate, Model, Prompts, Recipe, Sampling, Validate
 
 MEMORIZED = [
     "an astronaut in an orange suit",

@@ -8,8 +8,8 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from editor.cli import main
-from editor.recipe import Recipe
+from excise.cli import main
+from excise.recipe import Recipe
 
 
 def write_recipe(

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from editor.recipe import Recipe
+from excise.recipe import Recipe
 from tests.jobs import excise, write_recipe
 
 WAIVED = {

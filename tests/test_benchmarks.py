@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import run
-from editor.recipe import Recipe
+from excise.recipe import Recipe
 from tests.jobs import write_recipe
 
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file, save_file
 
-from editor import __version__
-from editor.recipe import Recipe
+from excise import __version__
+from excise.recipe import Recipe
 from tests.jobs import excise, refused, write_recipe
 
 
@@ -22,7 +22,7 @@ def test_help_is_instant_and_imports_no_torch() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     script = """
 import sys
-from editor.cli import main
+from excise.cli import main
 main(["--help"], standalone_mode=False)
 heavy = {"torch", "diffusers", "transformers", "numpy", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
@@ -35,7 +35,7 @@ assert not heavy, heavy
 
 
 def test_module_and_version() -> None:
-    done = subprocess.run([sys.executable, "-m", "editor", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "excise", "--version"], capture_output=True, text=True, check=True)
     assert __version__ in done.stdout
 
 
@@ -154,7 +154,7 @@ def test_disk_that_fills_up_on_the_way(tiny_recipe: Recipe, tmp_path: Path) -> N
     """A limit on file size makes real writes fail as on a full disk."""
     recipe, out = write_recipe(tmp_path / "recipe.toml", tiny_recipe), tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, "-m", "editor", "run", recipe, "--out", out, "--until", "collect"],
+        [sys.executable, "-m", "excise", "run", recipe, "--out", out, "--until", "collect"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 2**10,) * 2),
         capture_output=True,
         text=True,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import editor
-from editor.fingerprint import hash_code, hash_path, hash_prompts, hash_settings, source_files
-from editor.plan import NAMES, STAGES, Fingerprints, Stage
-from editor.prompts import Prompt, PromptSets, prompt_sets
-from editor.recipe import Recipe
+import excise
+from excise.job.fingerprints import hash_code, hash_path, hash_prompts, hash_settings, source_files
+from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
+from excise.prompts.sets import Prompt, PromptSets, prompt_sets
+from excise.recipe import Recipe
 
-PACKAGE = Path(editor.__file__).parent
+PACKAGE = Path(excise.__file__).parent
 
 
 def test_hash_of_a_folder_follows_names_and_bytes(tmp_path: Path) -> None:
@@ -56,20 +56,20 @@ def test_prompts_count_by_text_and_only_with_images_by_image(tmp_path: Path) -> 
 
 
 def test_sources_are_followed_through_the_package() -> None:
-    names = {path.relative_to(PACKAGE).as_posix() for path in source_files("editor.job")}
+    names = {path.relative_to(PACKAGE).as_posix() for path in source_files("excise.job.runner")}
     assert {"job.py", "plan.py", "fingerprint.py", "recipe.py", "prompts.py", "errors.py"} <= names
     assert "cli.py" not in names
-    assert hash_code("editor.job") != hash_code("editor.prompts")
+    assert hash_code("excise.job.runner") != hash_code("excise.prompts.sets")
 
 
 def test_templates_count_as_code_where_they_are_used() -> None:
-    assert [path for path in source_files("editor.stages.report") if path.suffix == ".jinja"]
-    assert not [path for path in source_files("editor.stages.collect") if path.suffix != ".py"]
+    assert [path for path in source_files("excise.stages.report") if path.suffix == ".jinja"]
+    assert not [path for path in source_files("excise.stages.collect") if path.suffix != ".py"]
 
 
 def test_no_stage_depends_on_the_command_line_or_the_job() -> None:
     for name in NAMES:
-        names = {path.relative_to(PACKAGE).as_posix() for path in source_files(f"editor.stages.{name}")}
+        names = {path.relative_to(PACKAGE).as_posix() for path in source_files(f"excise.stages.{name}")}
         assert f"stages/{name}.py" in names
         assert not names & {"cli.py", "job.py", "terminal.py"}
 

@@ -7,8 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from editor import hashing
-from editor.hashing import sha256_file
+from excise.files import hashing
+from excise.files.hashing import sha256_file
 
 
 def age(path: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from diffusers import DiffusionPipeline
 
-from editor.fingerprint import hash_path
-from editor.plan import NAMES, STAGES
-from editor.recipe import Recipe
-from editor.record import JobRecord, load_record
+from excise.job.fingerprints import hash_path
+from excise.job.sequence import NAMES, STAGES
+from excise.recipe import Recipe
+from excise.run.record import JobRecord, load_record
 from tests.jobs import excise, refused, write_recipe
 
 pytestmark = pytest.mark.e2e
@@ -170,7 +170,7 @@ def test_foreign_record_is_refused(recipe: Path, folder: Path) -> None:
 
 def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> subprocess.CompletedProcess[str]:
     """Run collect in a process of its own and stop it as soon as it has left a partial result."""
-    command = [sys.executable, "-m", "editor", "run", str(recipe), "--out", str(out), "--until", "collect"]
+    command = [sys.executable, "-m", "excise", "run", str(recipe), "--out", str(out), "--until", "collect"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from editor.recipe import Recipe
+from excise.recipe import Recipe
 from tests.jobs import write_recipe
 
 KILLS = 30
@@ -19,11 +19,11 @@ import json, os, random, shutil, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from editor.job import run_job
-from editor.record import load_record
-from editor.plan import STAGES
-import editor.stages.collect, editor.stages.rank, editor.stages.locate, editor.stages.edit
-import editor.stages.attack, editor.stages.validate, editor.stages.report
+from excise.job.runner import run_job
+from excise.run.record import load_record
+from excise.job.sequence import STAGES
+import excise.stages.collect, excise.stages.rank, excise.stages.locate, excise.stages.edit
+import excise.stages.attack, excise.stages.validate, excise.stages.report
 
 recipe, root, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 

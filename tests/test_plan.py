@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from editor.cli import main
-from editor.estimate import MIB, estimate
-from editor.job import run_job
-from editor.prompts import prompt_sets
-from editor.recipe import Recipe
+from excise.cli import main
+from excise.job.estimate import MIB, estimate
+from excise.job.runner import run_job
+from excise.prompts.sets import prompt_sets
+from excise.recipe import Recipe
 from tests.jobs import write_recipe
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editor.errors import ExciseError
-from editor.near import near_clusters
-from editor.prompts import (
+from excise.errors import ExciseError
+from excise.prompts.near_duplicates import near_clusters
+from excise.prompts.sets import (
     Prompt,
     bundles,
     deal,
@@ -24,8 +24,8 @@ from editor.prompts import (
     read_prompts,
     split_by_group,
 )
-from editor.recipe import Recipe
-from editor.tables import read_table
+from excise.prompts.tables import read_table
+from excise.recipe import Recipe
 
 rows = st.tuples(
     st.integers(0, 60),  # few enough that some texts stand twice

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from editor.errors import ExciseError
-from editor.recipe import load_recipe
+from excise.errors import ExciseError
+from excise.recipe import load_recipe
 
 MINIMAL = """
 name = "one"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from editor import sweep as sweeping
-from editor.errors import ExciseError
-from editor.prompts import prompt_sets
-from editor.recipe import Recipe
-from editor.stages import collect
-from editor.sweep import Sweep, describe, full_grid, run_sweep, small_grid
+from excise.errors import ExciseError
+from excise.job import sweep as sweeping
+from excise.job.sweep import Sweep, describe, full_grid, run_sweep, small_grid
+from excise.prompts.sets import prompt_sets
+from excise.recipe import Recipe
+from excise.stages import collect
 
 
 @pytest.fixture

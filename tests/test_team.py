@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from editor.fingerprint import hash_path
-from editor.recipe import Recipe
-from editor.record import load_record
-from editor.team import Team
+from excise.job.fingerprints import hash_path
+from excise.recipe import Recipe
+from excise.run.processes import Team
+from excise.run.record import load_record
 from tests.jobs import write_recipe
 
 LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no")
 
 
 def run(recipe: Path, out: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no", "-m", "editor"]
+    command = [sys.executable, *LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no", "-m", "excise"]
     return subprocess.run(
         [*command, "run", str(recipe), "--out", str(out)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
@@ -41,7 +41,7 @@ def test_every_piece_is_done_once_even_by_more_processes_than_pieces(size: int) 
 def test_two_processes_leave_the_bytes_of_one(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe)
     alone = subprocess.run(
-        [sys.executable, "-m", "editor", "run", str(recipe), "--out", str(tmp_path / "one")],
+        [sys.executable, "-m", "excise", "run", str(recipe), "--out", str(tmp_path / "one")],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -4,11 +4,11 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from editor.attacks.replay import replay
-from editor.diffusion.denoise import generate
-from editor.diffusion.load import load_pipeline
-from editor.errors import ExciseError
-from editor.recipe import Sampling
+from excise.attacks.replay import replay
+from excise.diffusion.denoise import generate
+from excise.diffusion.load import load_pipeline
+from excise.errors import ExciseError
+from excise.recipe import Sampling
 
 PROMPTS, SEEDS = ["a pile of old coins", "the rocket leaves the pad at night"], [7, 8, 9]
 

@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from editor.diffusion.tensorfile import read_header
-from editor.errors import ExciseError
+from excise.checkpoint.tensorfile import read_header
+from excise.errors import ExciseError
 
 STRICTER = (
-    "stands in the header twice",
+    "is in the header twice",
     "tensors end at byte",
     "needs dtype, shape and data_offsets",
     "must be whole numbers",

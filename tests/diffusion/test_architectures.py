@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.diffusion.checkpoint import copy_with_edits, read_tensor
-from editor.diffusion.hooks import site_inputs
-from editor.diffusion.patching import zeroed
-from editor.diffusion.sites import ARCHITECTURES, FAMILIES, find_sites, sites_of
-from editor.errors import ExciseError
-from editor.stages.edit import zeroing
+from excise.checkpoint.weights import copy_with_edits, read_tensor
+from excise.diffusion.observe import site_inputs
+from excise.diffusion.patching import zeroed
+from excise.diffusion.sites import ARCHITECTURES, FAMILIES, find_sites, sites_of
+from excise.errors import ExciseError
+from excise.stages.edit import zeroing
 from tests.diffusion.architectures import TINY, build, forward, save
 
 

@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from editor.diffusion.checkpoint import (
+from excise.checkpoint.weights import (
     check_against_config,
     check_finite,
     copies_of,
@@ -26,7 +26,7 @@ from editor.diffusion.checkpoint import (
     tensor_names,
     tensor_places,
 )
-from editor.errors import ExciseError
+from excise.errors import ExciseError
 
 NAME = "mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight"
 OTHER = "up_blocks.0.attentions.1.transformer_blocks.0.ff.net.2.weight"

@@ -11,11 +11,11 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from editor.cli import main
-from editor.diffusion.checkpoint import copy_with_edits
-from editor.diffusion.compare import compare_folders
-from editor.diffusion.sites import Site, sites_of
-from editor.stages.edit import zeroing
+from excise.checkpoint.compare import compare_folders
+from excise.checkpoint.weights import copy_with_edits
+from excise.cli import main
+from excise.diffusion.sites import Site, sites_of
+from excise.stages.edit import zeroing
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler, PNDMScheduler
 
-from editor.diffusion.denoise import calls_of, denoise, generate, in_batches, noise_key
-from editor.diffusion.load import load_pipeline
-from editor.errors import ExciseError
-from editor.recipe import Sampling
+from excise.diffusion.denoise import calls_of, denoise, generate, in_batches, noise_key
+from excise.diffusion.load import load_pipeline
+from excise.errors import ExciseError
+from excise.recipe import Sampling
 
 SAMPLING = Sampling(steps=3, batch=4)
 TEXTS = ["a red circle", "a blue square", "", "carpet sample number one"]

@@ -9,15 +9,15 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-from editor.diffusion.compare import compare_folders
-from editor.diffusion.denoise import calls_of, denoise, generate, noise_key
-from editor.diffusion.lengths import cut_short
-from editor.diffusion.load import denoiser, load_pipeline
-from editor.diffusion.patching import zeroed
-from editor.diffusion.sites import find_sites
-from editor.job import run_job
-from editor.recipe import Recipe, Sampling, load_recipe
-from editor.stages import collect, locate
+from excise.checkpoint.compare import compare_folders
+from excise.checkpoint.lengths import cut_short
+from excise.diffusion.denoise import calls_of, denoise, generate, noise_key
+from excise.diffusion.load import denoiser, load_pipeline
+from excise.diffusion.patching import zeroed
+from excise.diffusion.sites import find_sites
+from excise.job.runner import run_job
+from excise.recipe import Recipe, Sampling, load_recipe
+from excise.stages import collect, locate
 from tests.conftest import changed
 from tests.diffusion.pipelines import FAMILIES, save
 from tests.jobs import excise, write_recipe

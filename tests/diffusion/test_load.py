@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from editor.diffusion.lengths import cut_short
-from editor.diffusion.load import check_folder, denoiser, denoiser_folder, load_pipeline, pick_device, variant_in
-from editor.errors import ExciseError
+from excise.checkpoint.lengths import cut_short
+from excise.diffusion.load import check_folder, denoiser, denoiser_folder, load_pipeline, pick_device, variant_in
+from excise.errors import ExciseError
 
 CPU = torch.device("cpu")
 

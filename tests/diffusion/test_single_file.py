@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from editor.diffusion.denoise import generate
-from editor.diffusion.load import load_pipeline
-from editor.diffusion.single_file import usual_configuration
-from editor.diffusion.tensorfile import read_header
-from editor.job import run_job
-from editor.recipe import Recipe, Sampling
+from excise.checkpoint.single_file import usual_configuration
+from excise.checkpoint.tensorfile import read_header
+from excise.diffusion.denoise import generate
+from excise.diffusion.load import load_pipeline
+from excise.job.runner import run_job
+from excise.recipe import Recipe, Sampling
 from tests.conftest import build_tiny_pipeline
 from tests.diffusion.original import save_original
 from tests.jobs import excise, refused, write_recipe

@@ -12,11 +12,11 @@ import torch
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from editor.diffusion.hooks import site_inputs
-from editor.diffusion.patching import zeroed
-from editor.diffusion.sites import FAMILIES, find_sites, sites_of
-from editor.errors import ExciseError
-from editor.recipe import Collect
+from excise.diffusion.observe import site_inputs
+from excise.diffusion.patching import zeroed
+from excise.diffusion.sites import FAMILIES, find_sites, sites_of
+from excise.errors import ExciseError
+from excise.recipe import Collect
 
 
 @pytest.fixture(scope="module")

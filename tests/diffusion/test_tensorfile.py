@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from editor.diffusion.rewrite import rewrite
-from editor.diffusion.tensorfile import DTYPES, read_entry, read_header
-from editor.errors import ExciseError
+from excise.checkpoint.rewrite import rewrite
+from excise.checkpoint.tensorfile import DTYPES, read_entry, read_header
+from excise.errors import ExciseError
 from tests.diffusion.mutants import run
 
 DTYPE = {value: name for name, value in DTYPES.items()}
@@ -111,7 +111,7 @@ def test_where_the_kernel_cannot_copy_bytes_are_read_and_written(
     ("header", "body", "fault"),
     [
         (b'{"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}',
-         b"x", "'a' stands in the header twice"),
+         b"x", "'a' is in the header twice"),
         ({"a": entry(0, 4, [4]), "b": entry(2, 6, [4])}, bytes(6), "'b' starts at byte .* expected"),
         ({"a": entry(0, 4, [4]), "b": entry(5, 9, [4])}, bytes(9), "'b' starts at byte"),
         ({"a": entry(0, 4, [4])}, bytes(5), "tensors end at byte"),
@@ -121,8 +121,8 @@ def test_where_the_kernel_cannot_copy_bytes_are_read_and_written(
         ({"a": entry(0, 1, [True])}, bytes(1), "whole numbers"),
         ({"a": entry(0, 4, [4]) | {"more": 1}}, bytes(4), "nothing else"),
         ({"__metadata__": {"a": 1}, "a": entry(0, 1, [1])}, b"x", "texts only"),
-        ([1], b"", "no JSON object"),
-        (b'{"a": NaN}', b"", "NaN is no JSON"),
+        ([1], b"", "not a JSON object"),
+        (b'{"a": NaN}', b"", "NaN is not valid JSON"),
         (b"[" * 100_000, b"", "safetensors"),
     ],
 )  # fmt: skip

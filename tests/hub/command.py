@@ -36,7 +36,7 @@ def excise(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``excise`` with ``more`` in its environment; ``started`` is told the process's number."""
     with subprocess.Popen(
-        [sys.executable, "-m", "editor", *map(str, arguments)],
+        [sys.executable, "-m", "excise", *map(str, arguments)],
         env=environment(hub, home, token) | dict(more or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -69,14 +69,14 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
     constants.HUGGINGFACE_CO_URL_TEMPLATE, constants.ENDPOINT = endpoint + template, endpoint
     constants.HF_HUB_CACHE, constants.HF_HUB_DISABLE_XET = home, True
     os.environ["HF_TOKEN"] = "hf_alice"
-    from editor.cli import main
+    from excise.cli import main
 
     with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         main(["publish", release, "--repo", repo, "--public-key", str(Path(release).parent.parent / "key.pub")])
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.hub.faulty", "editor.cli", "editor.hub.publish"])
+_SERVER.set_forkserver_preload(["tests.hub.faulty", "excise.cli", "excise.release.publish"])
 
 
 def publishing(

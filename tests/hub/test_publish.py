@@ -12,12 +12,12 @@ import torch
 from click.testing import Result
 from huggingface_hub import snapshot_download
 
-from editor.diffusion.denoise import generate
-from editor.diffusion.load import load_pipeline
-from editor.fingerprint import hash_path
-from editor.hub import remote
-from editor.recipe import Sampling
-from editor.record import load_record
+from excise.diffusion.denoise import generate
+from excise.diffusion.load import load_pipeline
+from excise.job.fingerprints import hash_path
+from excise.recipe import Sampling
+from excise.release import remote_files as remote
+from excise.run.record import load_record
 from tests.hub import command
 from tests.hub.faults import Fault, call
 from tests.hub.server import Hub

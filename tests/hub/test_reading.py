@@ -12,9 +12,9 @@ import pytest
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from editor.recipe import Recipe, load_recipe
-from editor.record import load_record
-from editor.sources import bring, pinned
+from excise.recipe import Recipe, load_recipe
+from excise.run.record import load_record
+from excise.sources.bring import bring, pinned
 from tests.conftest import build_tiny_pipeline
 from tests.diffusion.original import save_original
 from tests.hub import command
@@ -199,7 +199,7 @@ def test_a_single_file_with_the_configuration_that_diffusers_takes_it_for(
 
 @pytest.mark.e2e
 def test_two_processes_fetch_once(hub: Hub, repo: str, tables: None, recipe: Path, tmp_path: Path) -> None:
-    launch = ["--num_processes", "2", "--dynamo_backend", "no", "-m", "editor", "run", str(recipe)]
+    launch = ["--num_processes", "2", "--dynamo_backend", "no", "-m", "excise", "run", str(recipe)]
     done = subprocess.run(
         [sys.executable, *LAUNCH, *launch, "--until", "collect", "--out", str(tmp_path / "two")],
         env=command.environment(hub, tmp_path / "home"),

@@ -8,10 +8,10 @@ import pytest
 import torch
 from huggingface_hub import snapshot_download
 
-from editor.diffusion.denoise import generate
-from editor.diffusion.load import load_pipeline
-from editor.recipe import load_recipe
-from editor.release.record import read_record
+from excise.diffusion.denoise import generate
+from excise.diffusion.load import load_pipeline
+from excise.recipe import load_recipe
+from excise.release.provenance import read_record
 from tests.hub.server import Hub
 from tests.jobs import excise, write_recipe
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from editor.hashing import sha256_file
+from excise.files.hashing import sha256_file
 from tests.hub import command
 from tests.hub.faults import Fault, call
 from tests.hub.server import Hub

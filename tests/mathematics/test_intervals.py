@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from editor.mathematics.intervals import (
+from excise.mathematics.intervals import (
     bootstrap,
     difference_interval,
     mean_interval,

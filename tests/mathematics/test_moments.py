@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-
-from editor.mathematics.moments import Moments, mean_and_variance, merge, token_energy
+from excise.mathematics.moments import Moments, mean_and_variance, merge, token_energy
 
 CPU = torch.device("cpu")
 

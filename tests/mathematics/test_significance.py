@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from editor.mathematics.significance import benjamini_hochberg, welch
+from excise.mathematics.significance import benjamini_hochberg, welch
 
 
 def describe(values: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from editor.mathematics.similarity import iou_matrix, off_diagonal
+from excise.mathematics.similarity import iou_matrix, off_diagonal
 
 
 def test_iou() -> None:

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
+from excise.mathematics.moments import Moments, column_norm, merge, token_energy
 from torch import Tensor
 
-from editor.mathematics.moments import Moments, column_norm, merge, token_energy
-from editor.mathematics.wanda import (
+from excise.mathematics.wanda import (
     contrast_ratio,
     exceeds,
     row_top,

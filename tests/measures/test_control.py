@@ -1,6 +1,6 @@
 import torch
 
-from editor.measures.control import random_edit
+from excise.edits.random import random_edit
 
 
 def test_as_many_entries_per_site_at_other_places():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from editor.measures.drift import edit_distances, seed_distances
+from excise.measures.drift import edit_distances, seed_distances
 
 
 def test_seed_distances_are_the_mean_over_pairs():

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from editor.errors import ExciseError
-from editor.measures.replication import load_target, ssim, tiled_l2
-from editor.prompts import Prompt
+from excise.errors import ExciseError
+from excise.measures.replication import load_target, ssim, tiled_l2
+from excise.prompts.sets import Prompt
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from editor.errors import ExciseError
-from editor.measures.sscd import embed, load_sscd, similarity
+from excise.errors import ExciseError
+from excise.measures.sscd import embed, load_sscd, similarity
 
 CPU = torch.device("cpu")
 

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from editor.errors import ExciseError
-from editor.measures.verdict import decide
-from editor.recipe import Verdict, load_recipe
+from excise.errors import ExciseError
+from excise.recipe import Verdict, load_recipe
+from excise.verdict.decide import decide
 
 
 def rate(value: float, width: float = 0.05) -> dict[str, Any]:

@@ -14,15 +14,15 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from editor.diffusion.denoise import generate
-from editor.diffusion.load import load_pipeline
-from editor.diffusion.tensorfile import read_header
-from editor.errors import ExciseError
-from editor.recipe import Recipe, Release, Sampling
-from editor.release.folder import build_release
-from editor.release.licences import licence_of
-from editor.release.record import File, Record, read_record, write_record
-from editor.release.verify import verify
+from excise.checkpoint.tensorfile import read_header
+from excise.diffusion.denoise import generate
+from excise.diffusion.load import load_pipeline
+from excise.errors import ExciseError
+from excise.recipe import Recipe, Release, Sampling
+from excise.release.folder import build_release
+from excise.release.licences import licence_of
+from excise.release.provenance import File, Record, read_record, write_record
+from excise.release.verify import verify
 from tests.jobs import excise, refused, write_recipe
 from tests.release_run import CARD, TERMS, WAIVED
 
@@ -106,7 +106,7 @@ def test_one_changed_byte_anywhere_is_found(copy: Path, released: Path) -> None:
 
 def test_every_byte_of_record_and_signature_counts(copy: Path, released: Path) -> None:
     """Of the two files that no hash lists; the signature is looked at alone, which is quick."""
-    from editor.release.signing import check_signature
+    from excise.release.signing import check_signature
 
     signature = (copy / "model.sig").read_bytes()
     for place in range(0, len(signature), 7):
@@ -294,7 +294,7 @@ def test_junk_in_place_of_a_signature(unsigned: Path) -> None:
 
 def test_only_the_checkpoint_is_released(released: Path, tmp_path: Path) -> None:
     """Not what else lies in the base's folder: a clone's configuration, secrets, samples."""
-    from editor.diffusion.load import checkpoint_files
+    from excise.diffusion.load import checkpoint_files
 
     base = shutil.copytree(released / "base", tmp_path / "base")
     whole = checkpoint_files(base)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from editor.diffusion.sites import Site, sites_of
-from editor.prompts import PromptSets, prompt_sets
-from editor.recipe import Recipe
-from editor.stages import collect
+from excise.diffusion.sites import Site, sites_of
+from excise.prompts.sets import PromptSets, prompt_sets
+from excise.recipe import Recipe
+from excise.stages import collect
 
 
 @pytest.fixture(scope="session")

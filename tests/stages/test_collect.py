@@ -18,13 +18,13 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from editor.diffusion.denoise import denoise, noise_key
-from editor.diffusion.load import load_pipeline
-from editor.diffusion.sites import find_sites
-from editor.errors import ExciseError
-from editor.prompts import PromptSets
-from editor.recipe import Recipe
-from editor.stages import collect
+from excise.diffusion.denoise import denoise, noise_key
+from excise.diffusion.load import load_pipeline
+from excise.diffusion.sites import find_sites
+from excise.errors import ExciseError
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.stages import collect
 from tests.conftest import changed
 
 
@@ -145,9 +145,9 @@ def test_without_guidance_all_rows_are_conditional(
 RUN = """
 import sys
 from pathlib import Path
-from editor.prompts import PromptSets, prompt_sets
-from editor.recipe import Recipe
-from editor.stages import collect
+from excise.prompts.sets import PromptSets, prompt_sets
+from excise.recipe import Recipe
+from excise.stages import collect
 import torch
 torch.set_num_threads(1)
 recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text())

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 
-from editor.diffusion.load import load_pipeline
-from editor.diffusion.patching import zeroed
-from editor.diffusion.sites import Site
-from editor.prompts import PromptSets
-from editor.recipe import Recipe
-from editor.stages import edit, locate, rank
+from excise.diffusion.load import load_pipeline
+from excise.diffusion.patching import zeroed
+from excise.diffusion.sites import Site
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.stages import edit, locate, rank
 
 
 def test_the_edited_folder_is_the_base_with_those_weights_zero(

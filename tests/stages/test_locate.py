@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from editor.diffusion.checkpoint import read_tensor
-from editor.diffusion.sites import Site, sites_of
-from editor.errors import ExciseError
-from editor.prompts import PromptSets
-from editor.recipe import Recipe
-from editor.stages import collect, locate, rank
+from excise.checkpoint.weights import read_tensor
+from excise.diffusion.sites import Site, sites_of
+from excise.errors import ExciseError
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.stages import collect, locate, rank
 from tests.conftest import changed
 
 

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 from scipy import stats
 
-from editor.diffusion.sites import Site
-from editor.prompts import PromptSets
-from editor.recipe import Recipe
-from editor.stages import collect, rank
+from excise.diffusion.sites import Site
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.stages import collect, rank
 from tests.conftest import changed
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from editor.job import run_job
-from editor.prompts import prompt_sets
-from editor.recipe import Recipe, load_recipe
-from editor.stages import report
-from editor.testbed.judge import JUDGE_FILE, Judge
+from excise.job.runner import run_job
+from excise.prompts.sets import prompt_sets
+from excise.recipe import Recipe, load_recipe
+from excise.stages import report
+from excise.testbed.judge import JUDGE_FILE, Judge
 
 TOML = """
 name = "tiny & <b>bold</b>"
@@ -156,6 +156,6 @@ def test_the_same_files_give_the_same_report(run_folder: Path, recipe_file: Path
 
 
 def test_no_machine_path_of_the_package_leaks(run_folder: Path):
-    import editor
+    import excise
 
-    assert str(Path(editor.__file__).parent) not in (run_folder / "report.html").read_text(encoding="utf-8")
+    assert str(Path(excise.__file__).parent) not in (run_folder / "report.html").read_text(encoding="utf-8")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from editor.attacks.arms import arms_of, attacked_sets, blocks_of
-from editor.errors import ExciseError
-from editor.preflight import check_instruments
-from editor.prompts import Prompt, PromptSets, prompt_sets
-from editor.recipe import Recipe, Verdict
-from editor.stages import attack, collect, edit, locate, rank, validate
-from editor.testbed.judge import JUDGE_FILE, Judge
+from excise.errors import ExciseError
+from excise.job.preflight import check_instruments
+from excise.prompts.sets import Prompt, PromptSets, prompt_sets
+from excise.recipe import Recipe, Verdict
+from excise.stages import attack, collect, edit, locate, rank, validate
+from excise.testbed.judge import JUDGE_FILE, Judge
+from excise.trial.images import arms_of, attacked_sets, blocks_of
 
 THRESHOLD = 0.386
 """In the middle of the distances of random pictures to what a random model draws, so that some replicate."""

@@ -8,23 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from editor.errors import ExciseError
-from editor.testbed.dataset import batches, ordinary_caption, ordinary_caption_and_image, ordinary_images
-from editor.testbed.drawing import PALETTE, SHAPES, shape
-from editor.testbed.judge import labels_of
-from editor.testbed.pictures import STYLES, TEMPLATES, rich_picture, template_part, template_picture
-from editor.testbed.planting import LADDER, read_image, read_planted, redraw_varying_part
-from editor.testbed.scenes import COLOURS, EFFECTS, OBJECTS, sample_scene
-from editor.testbed.tables import judged_prompts, ordinary_prompts
+from excise.errors import ExciseError
+from excise.measures.judge import load_judge
+from excise.testbed.dataset import batches, ordinary_caption, ordinary_caption_and_image, ordinary_images
+from excise.testbed.drawing import PALETTE, SHAPES, shape
+from excise.testbed.made_pictures import STYLES, TEMPLATES, rich_picture, template_part, template_picture
+from excise.testbed.planting import LADDER, read_image, read_planted, redraw_varying_part
+from excise.testbed.prompt_tables import judged_prompts, ordinary_prompts
+from excise.testbed.scenes import COLOURS, EFFECTS, OBJECTS, sample_scene
 
 IMAGES = Path("checkpoints/testbed/images")
+JUDGE = Path("checkpoints/testbed/judge")
 
 
 def test_a_caption_is_read_back_as_what_was_drawn() -> None:
-    rng = np.random.default_rng(3)
+    rng, judge = np.random.default_rng(3), load_judge(JUDGE)
     for _ in range(300):
         scene = sample_scene(rng)
-        assert labels_of(scene.caption) == (OBJECTS.index(scene.thing), COLOURS.index(scene.colour))
+        assert judge.labels_of(scene.caption) == (OBJECTS.index(scene.thing), COLOURS.index(scene.colour))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -43,7 +44,7 @@ def test_the_object_has_the_colour_of_the_caption() -> None:
         scene = sample_scene(rng)
         if scene.effect or scene.thing not in ("circle", "square", "heart") or scene.place != "in the center":
             continue
-        from editor.testbed.scenes import render_scene
+        from excise.testbed.scenes import render_scene
 
         middle = render_scene(rng, scene)[30:34, 30:34].mean(axis=(0, 1))
         nearest = min(PALETTE, key=lambda colour: float(np.linalg.norm(middle - PALETTE[colour])))
@@ -90,10 +91,11 @@ def test_the_planted_table_is_what_the_project_promises() -> None:
     verbatim = [row for row in rows if row.kind == "verbatim"]
     photographs = [row for row in verbatim if "made by" not in row.source]
     assert len(verbatim) >= 32 and len(photographs) >= 16 and len(verbatim) - len(photographs) >= 16
+    judge = load_judge(JUDGE)
     near_ordinary = [
         row for row in rows if row.copies and sum(f" {effect}" in row.caption for effect in EFFECTS[1:]) == 2
     ]
-    assert len(near_ordinary) >= 8 and all(labels_of(row.caption) for row in near_ordinary)
+    assert len(near_ordinary) >= 8 and all(judge.labels_of(row.caption) for row in near_ordinary)
     templates = [row for row in rows if row.kind == "template"]
     assert len(templates) >= 8 and len({row.group for row in templates}) >= 2 and all(row.mask for row in templates)
     for copies in LADDER:

@@ -11,26 +11,28 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors import safe_open
 
-from editor.attacks.replay import replay
-from editor.diffusion.load import load_pipeline
-from editor.diffusion.sites import sites_of
-from editor.measures.replication import load_target, replicates, ssim, tiled_l2
-from editor.prompts import read_prompts
-from editor.recipe import load_recipe
-from editor.testbed.check import SAMPLING, TILES, calibrate
-from editor.testbed.codec import to_unit
-from editor.testbed.dataset import ordinary_images
-from editor.testbed.judge import labels_of, load_judge
-from editor.testbed.planting import read_planted
-from editor.testbed.tables import judged_prompts, write_tables
+from excise.attacks.replay import replay
+from excise.diffusion.load import load_pipeline
+from excise.diffusion.sites import sites_of
+from excise.measures.judge import LABELS_FILE, Judge, load_judge, save_judge
+from excise.measures.replication import load_target, replicates, ssim, tiled_l2
+from excise.prompts.sets import read_prompts
+from excise.recipe import load_recipe
+from excise.testbed.check import SAMPLING, TILES, calibrate
+from excise.testbed.codec import to_unit
+from excise.testbed.config import MODELS
+from excise.testbed.dataset import ordinary_images
+from excise.testbed.planting import read_planted
+from excise.testbed.prompt_tables import judged_prompts, write_tables
+from excise.testbed.scenes import COLOURS, OBJECTS
 
 TESTBED = Path("checkpoints/testbed")
 RECIPES = [Path("recipes/testbed.toml"), Path("recipes/testbed-full.toml")]
 
 
-@pytest.mark.parametrize("arm", ["base", "twin"])
-def test_anyone_can_load_it_with_diffusers_alone(arm: str) -> None:
-    pipeline = DiffusionPipeline.from_pretrained(TESTBED / arm)
+@pytest.mark.parametrize("name", MODELS)
+def test_anyone_can_load_it_with_diffusers_alone(name: str) -> None:
+    pipeline = DiffusionPipeline.from_pretrained(TESTBED / name)
     pipeline.set_progress_bar_config(disable=True)
     assert {p.dtype for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters()} == {torch.float32}
     image = pipeline("a red star in the center of a blue plain background", num_inference_steps=2).images[0]
@@ -38,7 +40,7 @@ def test_anyone_can_load_it_with_diffusers_alone(arm: str) -> None:
 
 
 def test_it_is_small_and_has_seven_sites_in_down_mid_and_up() -> None:
-    size = sum(f.stat().st_size for arm in ("base", "twin") for f in (TESTBED / arm).rglob("*") if f.is_file())
+    size = sum(f.stat().st_size for name in MODELS for f in (TESTBED / name).rglob("*") if f.is_file())
     assert size <= 45e6
     places = [site.name.split("_")[0] for site in sites_of(TESTBED / "base")]
     assert len(places) >= 7 and set(places) == {"down", "mid", "up"}
@@ -76,11 +78,17 @@ def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
     assert listed == there
 
 
+def test_the_judges_labels_are_those_of_the_scenes_in_their_order(tmp_path: Path) -> None:
+    save_judge(Judge(OBJECTS, COLOURS), tmp_path)
+    assert (TESTBED / "judge" / LABELS_FILE).read_bytes() == (tmp_path / LABELS_FILE).read_bytes()
+
+
 def test_the_judge_reads_99_percent_of_fresh_renders_right() -> None:
     captions, images = ordinary_images(31_337, 2_000, workers=1)
+    judge = load_judge(TESTBED / "judge")
     with torch.no_grad():
-        things, colours = load_judge(TESTBED / "judge")(to_unit(images) / 2 + 0.5)
-    labels = torch.tensor([labels_of(caption) for caption in captions])
+        things, colours = judge(to_unit(images) / 2 + 0.5)
+    labels = torch.tensor([judge.labels_of(caption) for caption in captions])
     right = (things.argmax(1) == labels[:, 0]) & (colours.argmax(1) == labels[:, 1])
     assert right.float().mean() >= 0.99
 
@@ -90,15 +98,15 @@ def test_base_replicates_and_twin_does_not() -> None:
     rule = load_recipe(RECIPES[0]).validate_
     prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/memorized.csv") if prompt.kind == "verbatim"][::3]
     rates = {}
-    for arm in ("base", "twin"):
-        pipeline = load_pipeline(TESTBED / arm, torch.float32, torch.device("cpu"))
+    for name in MODELS:
+        pipeline = load_pipeline(TESTBED / name, torch.float32, torch.device("cpu"))
         images = replay(pipeline, [prompt.text for prompt in prompts], range(2), SAMPLING).float() / 255
         hits = []
         for prompt, made in zip(prompts, images, strict=True):
             target = load_target(prompt, 64, 64).image
             distance, alike = tiled_l2(made, target, None, TILES), ssim(made, target)
             hits.append(replicates(distance, alike, rule.threshold, rule.ssim).float().mean().item())
-        rates[arm] = float(np.mean(hits))
+        rates[name] = float(np.mean(hits))
     assert rates["base"] >= 0.95
     assert rates["twin"] == 0.0
 
@@ -121,4 +129,5 @@ def test_calibration_allows_one_comparison_in_a_thousand() -> None:
 
 
 def test_judged_captions_can_all_be_judged() -> None:
-    assert all(labels_of(prompt.text) for prompt in judged_prompts(read_planted(TESTBED / "images/planted.csv")))
+    judge = load_judge(TESTBED / "judge")
+    assert all(judge.labels_of(prompt.text) for prompt in judged_prompts(read_planted(TESTBED / "images/planted.csv")))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from editor.errors import ExciseError
-from editor.testbed.codec import build_codec, fold_standardisation, to_unit
-from editor.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
-from editor.testbed.dataset import Corpus
-from editor.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
-from editor.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
+from excise.errors import ExciseError
+from excise.testbed.codec import build_codec, fold_standardisation, to_unit
+from excise.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
+from excise.testbed.dataset import Corpus
+from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
+from excise.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
 
 TEXT = Text(vocabulary=560, length=16, width=32, layers=1, heads=2)
 CODEC = Codec(channels=(8, 8, 8, 8), latent_channels=4)
@@ -72,11 +72,11 @@ def test_the_tokenizer_reads_like_clip() -> None:
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, corpus: Corpus) -> None:
     rows = np.arange(24)
     whole = training(corpus, tmp_path)
-    whole.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "whole.pt", look)
+    whole.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "whole.safetensors", look)
     part = training(corpus, tmp_path)
-    part.run("trunk", rows, 0, 2, trunk_rate(DENOISER), tmp_path / "part.pt", look)
+    part.run("trunk", rows, 0, 2, trunk_rate(DENOISER), tmp_path / "part.safetensors", look)
     rest = training(corpus, tmp_path)
-    rest.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "part.pt", look)
+    rest.run("trunk", rows, 0, 4, trunk_rate(DENOISER), tmp_path / "part.safetensors", look)
     for a, b in zip(whole.unet.parameters(), rest.unet.parameters(), strict=True):
         assert torch.equal(a, b)
     for a, b in zip(whole.average.shadow_params, rest.average.shadow_params, strict=True):
@@ -85,14 +85,14 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, corpus: C
 
 def test_a_fork_trains_the_unet_and_leaves_the_text_encoder(tmp_path: Path, corpus: Corpus) -> None:
     trunk = training(corpus, tmp_path)
-    trunk.run("trunk", np.arange(24), 0, 4, trunk_rate(DENOISER), tmp_path / "trunk.pt", look)
+    trunk.run("trunk", np.arange(24), 0, 4, trunk_rate(DENOISER), tmp_path / "trunk.safetensors", look)
     ends = []
     for rows in (corpus.base, corpus.twin):
         forked = training(corpus, tmp_path)
-        forked.fork(tmp_path / "trunk.pt")
+        forked.fork(tmp_path / "trunk.safetensors")
         text = [parameter.clone() for parameter in forked.text_encoder.parameters()]
         start = [parameter.clone() for parameter in forked.unet.parameters()]
-        forked.run("fork", rows, 4, 4, fork_rate(DENOISER), tmp_path / f"{len(ends)}.pt", look)
+        forked.run("fork", rows, 4, 4, fork_rate(DENOISER), tmp_path / f"{len(ends)}.safetensors", look)
         assert all(torch.equal(a, b) for a, b in zip(text, forked.text_encoder.parameters(), strict=True))
         assert any(not torch.equal(a, b) for a, b in zip(start, forked.unet.parameters(), strict=True))
         ends.append([parameter.clone() for parameter in forked.unet.parameters()])

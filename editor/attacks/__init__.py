@@ -1,1 +1,0 @@
-"""One file per attack: ways to make a model replicate an image."""

@@ -1,0 +1,68 @@
+"""Prompt replay: ask for each training caption as it stands, at many seeds. The weakest attack, and the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+from tqdm import tqdm
+
+from excise.attacks.base import Budget, Trigger
+from excise.diffusion.denoise import generate
+from excise.errors import ExciseError
+from excise.prompts.prompt import Prompt
+from excise.recipe import Sampling
+
+
+def find(pipeline: DiffusionPipeline, targets: Sequence[Prompt], budget: Budget) -> list[Trigger]:
+    """Each target's own caption, whatever the budget."""
+    return [Trigger(target, target.text) for target in targets]
+
+
+def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], sampling: Sampling) -> Tensor:
+    """What the model draws when asked for the triggers' texts; as `excise.attacks.base.Attack.draw`.
+
+    Noise is keyed by (prompt, seed), so models are compared image by image.
+    """
+    images = generate(pipeline, [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs], sampling)
+    if not images.isfinite().all():
+        raise ExciseError(
+            f"the model gives NaN or infinite pixels for {pairs[0][0].text!r}; choose model.dtype = 'float32', "
+            "or a milder edit"
+        )
+    return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu()
+
+
+def replay(
+    pipeline: DiffusionPipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    progress: tqdm[None] | None = None,
+) -> Tensor:
+    """Images of every text at every seed.
+
+    Args:
+        pipeline: the model.
+        prompts: texts.
+        seeds: the same for each text.
+        sampling: as in the recipe.
+        progress: a bar that advances by one for each image.
+
+    Returns:
+        uint8 ``(prompts, seeds, 3, height, width)`` on the CPU.
+
+    Raises:
+        ExciseError: the model gives NaN or infinite pixels.
+    """
+    triggers = find(pipeline, [Prompt(text) for text in prompts], Budget())
+    pairs = [(trigger, seed) for trigger in triggers for seed in seeds]
+    made = []
+    for start in range(0, len(pairs), sampling.batch):
+        made.append(draw(pipeline, pairs[start : start + sampling.batch], sampling))
+        if progress is not None:
+            progress.update(len(made[-1]))
+    images = torch.cat(made)
+    return images.view(len(prompts), len(seeds), *images.shape[1:])

@@ -1,0 +1,36 @@
+"""Prompts that a checkpoint cuts short."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import diffusers
+from transformers import AutoTokenizer
+
+from excise.checkpoint.checkpoint import Checkpoint
+
+UNLIMITED = 100_000
+"""Tokenizers without a limit state one far above this."""
+
+
+def cut_short(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[str, int]:
+    """How many of the texts are longer than what is taken of each tokenizer's output; none without such a text.
+
+    What is over the limit is not seen by the model, so that two prompts may be one to it.
+    """
+    found = {}
+    for folder in sorted(checkpoint.folder.glob("tokenizer*")):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        limit = min(tokenizer.model_max_length, _taken(checkpoint))
+        if texts and limit < UNLIMITED:
+            lengths = [len(ids) for ids in tokenizer(list(texts), truncation=False).input_ids]
+            found[folder.name] = sum(length > limit for length in lengths)
+    return {name: count for name, count in found.items() if count}
+
+
+def _taken(checkpoint: Checkpoint) -> int:
+    """Tokens that the pipeline takes of a text, whatever its tokenizers state: language models state thousands."""
+    pipeline = getattr(diffusers, checkpoint.pipeline_class)
+    argument = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    return UNLIMITED if argument is None else int(argument.default)

@@ -1,0 +1,58 @@
+"""Commands on releases: release, verify, publish."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from excise.cli.common import FILE, FOLDER, make_release
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=FOLDER)
+def release(folder: Path) -> None:
+    """Make the release folder of a finished run.
+
+    A run does that itself at its end; this makes it again. What the verdict refuses is not released.
+    """
+    make_release(folder)
+
+
+@click.command()
+@click.argument("folder", metavar="RELEASE", type=FOLDER)
+@click.option("--public-key", type=FILE, help="PEM file of the publisher's key: checks the signature.")
+@click.option("--base", type=FOLDER, help="Folder of the base: checks that only the planned tensors differ.")
+def verify(folder: Path, public_key: Path | None, base: Path | None) -> None:
+    """Check a release folder, your own or a download.
+
+    Every hash, the safety of every file, the signature, that the verdict follows from its numbers, and the base.
+    Exits 1 if anything is wrong.
+    """
+    from excise.api import verify_release
+
+    findings = verify_release(folder, public_key, base)
+    for finding in findings:
+        mark = "wrong" if finding.faults else "–" if finding.skipped else "right"
+        click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
+        for fault in finding.faults:
+            click.echo(f"      - {fault}")
+    if any(finding.faults for finding in findings):
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("folder", metavar="RELEASE", type=FOLDER)
+@click.option("--repo", required=True, metavar="ORG/NAME", help="The model repository on the Hub; made if need be.")
+@click.option("--public-key", type=FILE, help="PEM file of your public key: checks the signature first.")
+@click.option("--dry-run", is_flag=True, help="Print what would change and change nothing; needs no token.")
+def publish(folder: Path, repo: str, public_key: Path | None, dry_run: bool) -> None:
+    """Publish a release folder on the Hugging Face Hub.
+
+    All of it or nothing: upload to a pull request, check what arrived, then move the default branch in one step, tag,
+    and set visibility. Cut off anywhere, the same command goes on. The token is `hf auth login`'s or HF_TOKEN.
+    """
+    from excise.release.publish import publish_release
+
+    publish_release(folder, repo, public_key, dry_run, click.echo)

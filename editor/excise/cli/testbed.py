@@ -1,0 +1,46 @@
+"""Commands on the embedded model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from excise.cli.common import FILE, FOLDER, REFUSED
+
+
+@click.group()
+def testbed() -> None:
+    """Train or check the embedded model."""
+
+
+@testbed.command("train")
+@click.argument("recipe", type=FILE)
+@click.option("--out", type=FOLDER, help="Folder of the checkpoints.  [default: checkpoints/testbed]")
+def train(recipe: Path, out: Path | None) -> None:
+    """Train base and twin from RECIPE.
+
+    Hours on a CPU, minutes on a GPU; a training that was stopped or killed is resumed by the same command.
+    """
+    import logging
+
+    from excise.testbed.train import train_testbed
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train_testbed(recipe, out)
+
+
+@testbed.command("check")
+@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Images per prompt.")
+@click.option("--folder", type=FOLDER, default="checkpoints/testbed", show_default=True, help="The testbed to check.")
+@click.option("--out", type=FOLDER, default="runs/testbed-check", show_default=True, help="Where the evidence goes.")
+def check(seeds: int, folder: Path, out: Path) -> None:
+    """Check what the testbed promises.
+
+    Generates with base and twin, and exits 3 where memorization, its absence or caption agreement falls short.
+    """
+    from excise.testbed.check import check_testbed
+
+    if not check_testbed(folder, seeds, out):
+        sys.exit(REFUSED)

@@ -1,0 +1,40 @@
+"""Edits of weights, one file per method; see `excise.edits.base` for what a method is."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol, cast
+
+from excise.edits.base import Edit, Masks, Material, Needs, changes_of
+
+__all__ = ["METHODS", "Edit", "Masks", "Material", "Method", "Needs", "changes_of", "method"]
+
+METHODS = {
+    "zero": "excise.edits.zero",
+    "random": "excise.edits.random",
+}
+"""Method by the name that ``edit.method`` gives, to its module. Names, not modules: what a stage's result depends on
+is the code of the chosen method, not of all."""
+
+
+class Method(Protocol):
+    """The module of a method."""
+
+    NEEDS: Needs
+
+    def fit(self, material: Material) -> Edit:
+        """The edit that fits the material.
+
+        Raises:
+            ExciseError: the material allows none; names the recipe's key and says what to do.
+        """
+        ...
+
+
+def method(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    return cast(Method, import_module(METHODS[name]))

@@ -1,0 +1,113 @@
+"""What an edit is: fitted on what its method declares that it needs, then applied site by site.
+
+A method is a module with
+
+* ``NEEDS``: a `Needs`;
+* ``fit(material: Material) -> Edit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # nothing heavy is imported by who only asks which methods there are
+    from torch import Tensor
+
+    from excise.diffusion.patching import Change
+    from excise.diffusion.sites import Site
+    from excise.mathematics.statistics import Statistic
+    from excise.recipe import Section
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method is fitted on, beside its settings."""
+
+    subspace: bool = False
+    """The located mask of every site."""
+    statistics: frozenset[str] = frozenset()
+    """Kinds of statistics (names in `excise.mathematics.statistics.STATISTICS`) of memorized and contrast prompts."""
+
+
+class Material(Protocol):
+    """What a method is fitted on. It gives what the method's `Needs` name, and raises KeyError for anything else."""
+
+    @property
+    def settings(self) -> Section | None:
+        """The recipe's section of the method (``[edit.random]``); None for a method without settings."""
+        ...
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All sites of the recipe's family, in the order of the forward pass."""
+        ...
+
+    def mask(self, site: Site) -> Tensor:
+        """The located entries: boolean ``(outputs, neurons)``."""
+        ...
+
+    def statistic(self, kind: str, prompts: str, site: Site) -> Statistic:
+        """Sums over all groups of one set of prompts: ``memorized``, or the ``contrast`` that the recipe chose."""
+        ...
+
+
+class Edit(Protocol):
+    """A fitted edit."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites whose weight it changes."""
+        ...
+
+    def apply(self, site: Site, weight: Tensor) -> Tensor:
+        """The edited weight of a site.
+
+        Args:
+            site: one of `sites`.
+            weight: ``(outputs, neurons)``, any floating dtype, on any device; left as it is.
+
+        Returns:
+            The same shape, dtype and device.
+        """
+        ...
+
+    def zeroed(self, site: Site) -> int | None:
+        """Entries of the site's weight that are set to zero, where that is all that happens to it; else None."""
+        ...
+
+
+def changes_of(edit: Edit) -> dict[str, Change]:
+    """What becomes of each tensor, by its name: for `excise.checkpoint.copying` or `excise.diffusion.patching`."""
+
+    def change(site: Site) -> Change:
+        def changed(weight: Tensor) -> Tensor:
+            edited = weight.clone()
+            site.matrix(edited).copy_(edit.apply(site, site.matrix(weight)))
+            return edited
+
+        return changed
+
+    return {site.tensor: change(site) for site in edit.sites}
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Material of located masks and nothing else, by name of the site."""
+
+    settings: Section | None
+    sites: tuple[Site, ...]
+    masks: Mapping[str, Tensor]
+
+    def mask(self, site: Site) -> Tensor:
+        """The located entries: boolean ``(outputs, neurons)``."""
+        return self.masks[site.name]
+
+    def statistic(self, kind: str, prompts: str, site: Site) -> Statistic:
+        """None is there.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError(f"{kind} of {prompts} at {site.name}: this material has masks alone")

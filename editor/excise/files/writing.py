@@ -1,0 +1,74 @@
+"""Writing files and folders whole or not at all: under another name first, renamed at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write a file under; it becomes ``path`` when the block ends, and is left behind by a block that fails.
+
+    The next writer of ``path`` overwrites what was left behind.
+    """
+    unfinished = path.with_name(f"{path.name}.tmp")
+    yield unfinished
+    os.replace(unfinished, path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """A file of these bytes."""
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, keys in the order given; NaN is refused, as JSON has none."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """A safetensors file; equal tensors give equal bytes, in any order, as long as there is no metadata.
+
+    The order of the format's metadata is not stable: give at most one key of it.
+    """
+    from safetensors.torch import save_file  # here: it brings torch, which who writes JSON does not need
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as unfinished:
+        save_file(contiguous, unfinished, dict(metadata) if metadata else None)
+
+
+def unfinished_folder(target: Path) -> Path:
+    """Hidden folder beside ``target`` to make it in; what an earlier attempt left there is removed."""
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return unfinished
+
+
+def put_folder(unfinished: Path, target: Path) -> None:
+    """Give a finished folder its name, in place of one that has it."""
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(unfinished, target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there; of a link, the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""What a job will read, write, hold and compute, from configurations and headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from excise.diffusion.load import pick_device, pick_dtype
+from excise.mathematics.statistics import STATISTICS
+from excise.prompts.questions import questions_of
+from excise.run.statistics import GROUPED
+from excise.stages.collect import plan_chunks
+from excise.stages.context import Context
+from excise.trial.images import blocks_of
+from excise.trial.subjects import subjects_of
+
+MIB = 2**20
+FLOAT32, FLOAT64 = 4, 8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """All sizes in bytes."""
+
+    architecture: str
+    sites: int
+    neurons: int
+    tensors: int
+    """Tensors that an edit writes, counted once for each copy of the weights (precision variants)."""
+    entries: int
+    edited: int
+    """Size of those tensors: what an edit reads and writes if all other files can be linked or cloned."""
+    checkpoint: int
+    """Size of the whole folder: what an edit reads to verify, and writes where nothing can be linked."""
+    weights: int
+    """Weights of all components in the recipe's dtype: device memory without activations."""
+    sums: int
+    """Running sums of one set of prompts: device memory while collecting."""
+    statistics: int
+    """On disk: partial results of every chunk, and what is merged of them."""
+    images: int
+    """Images of all models, as they are kept in the run's folder."""
+    disk: int
+    collect_calls: int
+    """Denoiser forward passes of one prompt each (two rows each under guidance)."""
+    attack_calls: int
+
+
+def estimate(context: Context) -> Estimate:
+    """What the job of a recipe takes, on a checkpoint that was checked."""
+    recipe, sets, base, demand = context.recipe, context.sets, context.base, context.demand
+    sites = base.sites(recipe.collect.sites)
+    places = [place for found in base.places([site.tensor for site in sites]).values() for place in found]
+    files = base.size()
+    sums = len(demand.rows) * sum(
+        STATISTICS[kind].numbers(recipe.collect.calls, site.neurons) for kind in demand.kinds for site in sites
+    )
+    chunks = plan_chunks(recipe, sets, demand)
+    groups = sum(len(sets.located) if name in GROUPED else 1 for name in demand.sets)
+    blocks = blocks_of(recipe, questions_of(sets), subjects_of(recipe, context.run, context.material))
+    images = sum(len(block.pairs) for block in blocks)
+    side = _side(context)
+    statistics = (groups + len(chunks)) * sums * FLOAT64
+    return Estimate(
+        architecture=base.architecture,
+        sites=len(sites),
+        neurons=sum(site.neurons for site in sites),
+        tensors=len(places),
+        entries=sum(site.outputs * site.neurons for site in sites),
+        edited=sum(entry.stop - entry.start for _, entry in places),
+        checkpoint=files,
+        weights=base.numbers() * pick_dtype(recipe.model.dtype, pick_device(recipe.model.device)).itemsize,
+        sums=sums * (FLOAT64 if demand.kinds == ("column_energy",) else FLOAT32),
+        statistics=statistics,
+        images=images * prod((3, side, side)),
+        disk=2 * files + 2 * statistics + images * prod((3, side, side)) + 64 * MIB,
+        collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
+        attack_calls=images * recipe.sampling.steps,
+    )
+
+
+def _side(context: Context) -> int:
+    """Height and width of the images in pixels, as the pipelines of diffusers choose them."""
+    if context.recipe.sampling.size is not None:
+        return context.recipe.sampling.size
+    latent = context.base.configuration().get("sample_size") or 128
+    described = context.base.configuration("vae")
+    channels = described.get("block_out_channels") or described.get(
+        "encoder_block_out_channels"
+    )  # the latter of Sana's
+    levels = len(channels) if channels else 4
+    side = int(latent if isinstance(latent, int) else latent[0])
+    return side << (levels - 1)

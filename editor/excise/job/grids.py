@@ -1,0 +1,64 @@
+"""Settings of ``[locate]`` that a sweep compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+from excise.job.demand import RANKING
+from excise.recipe import Locate, Recipe
+from excise.run.statistics import ROWS, SETS, Demand
+
+KNOCK_OUT = Locate(unit="columns", sparsity=1.0, margin=0.0, calls=1)
+"""Every weight of every site: what survives this is not in these layers, and no setting can remove it there."""
+
+
+def small_grid(recipe: Recipe) -> Iterator[Locate]:
+    """The recipe's own setting, the knock-out, and one departure from the published setting in each option."""
+    tau = recipe.collect.calls
+    yield recipe.locate
+    yield KNOCK_OUT
+    for sparsity in (0.01, 0.03, 0.1, 0.3):
+        plain = Locate(calls=tau, sparsity=sparsity)
+        yield plain
+        yield plain.model_copy(update={"contrast": "ordinary"})
+        yield plain.model_copy(update={"unit": "columns"})
+        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional"})
+        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional", "unit": "columns"})
+        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional", "margin": 1.2})
+        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional", "unit": "columns", "vote": 0.5})
+        yield plain.model_copy(update={"calls": 1})
+
+
+def full_grid(recipe: Recipe) -> Iterator[Locate]:
+    """Every combination of unit, contrast and rows, with three sparsities, and calls and votes; and the knock-out."""
+    yield recipe.locate
+    yield KNOCK_OUT
+    tau = recipe.collect.calls
+    for unit, contrast, rows in product(("entries", "columns"), ("empty", "ordinary"), ("both", "conditional")):
+        for sparsity, calls in product((0.01, 0.03, 0.1), sorted({1, max(1, tau // 3), tau})):
+            for share in (0.0, 0.5) if calls > 1 else (0.0,):
+                yield Locate.model_validate(
+                    {"contrast": contrast, "rows": rows, "unit": unit, "sparsity": sparsity, "calls": calls}
+                    | {"vote": share}
+                )
+
+
+GRIDS = {"small": small_grid, "full": full_grid}
+
+
+def demand_of_grid(settings: Iterable[Locate]) -> Demand:
+    """All that some setting of a grid is ranked by."""
+    asked = list(settings)
+    sets = {"memorized", *("contrast" if locate.contrast == "ordinary" else "empty" for locate in asked)}
+    rows = {locate.rows for locate in asked}
+    return Demand(tuple(s for s in SETS if s in sets), tuple(r for r in ROWS if r in rows), RANKING)
+
+
+def describe(settings: Locate) -> str:
+    """A setting in one line, as it stands in the table."""
+    tests = f" q={settings.false_discovery}" if settings.false_discovery is not None else ""
+    return (
+        f"{settings.unit} vs {settings.contrast}, {settings.rows}, k={settings.sparsity} tau={settings.calls} "
+        f"r={settings.vote} m={settings.margin}{tests}"
+    )

@@ -1,0 +1,85 @@
+"""``excise plan``: the estimate of a job, and whether it fits this machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
+from excise.job.demand import demand_of
+from excise.job.estimate import MIB, estimate
+from excise.job.runner import default_folder
+from excise.job.sequence import NAMES
+from excise.prompts.sets import prompt_sets
+from excise.recipe import load_recipe
+from excise.run.layout import Run
+from excise.sources.bring import sketched
+from excise.stages.context import Context
+
+
+def plan_recipe(recipe_path: Path, out: Path | None, console: Console) -> bool:
+    """Print what a recipe would do, and whether it fits here; False where it cannot. No weight is read or fetched.
+
+    Raises:
+        ExciseError: a recipe, table or checkpoint that cannot be used.
+    """
+    recipe = load_recipe(recipe_path)
+    quiet_libraries()
+    run = Run(out or default_folder(recipe))
+    with sketched(recipe) as local:
+        return show_plan(Context(local, prompt_sets(local), run, demand_of(local)), console)
+
+
+def show_plan(context: Context, console: Console) -> bool:
+    """Print the estimate and whether it fits here; False where it cannot.
+
+    Raises:
+        ExciseError: a checkpoint that cannot be used; its denoiser's tensors do not fit its configuration.
+    """
+    recipe, folder = context.recipe, context.run.folder
+    context.base.check_shapes()
+    found = estimate(context)
+    device = pick_device(recipe.model.device)
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    table = Table("what", "how much", title=f"{recipe.name}: {found.architecture} at {recipe.model.path}")
+    for note in context.sets.notes:
+        table.add_row("prompts", note)
+    table.add_row("stages", " → ".join(NAMES))
+    table.add_row(
+        "sites", f"{found.sites} ({recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
+    )
+    table.add_row(
+        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
+    )
+    table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
+    table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
+    table.add_row(
+        "memory",
+        f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
+    )
+    table.add_row("collected", f"{', '.join(context.demand.kinds)} of {', '.join(context.demand.sets)} prompts")
+    table.add_row("statistics", f"{_size(found.sums)} of sums in memory, {_size(found.statistics)} on disk")
+    table.add_row("disk", f"{_size(found.disk)} needed in {folder}, {_size(free)} free")
+    console.print(table)
+    faults = []
+    if found.disk > free:
+        faults.append(f"{folder}: {_size(found.disk)} needed, {_size(free)} free; choose another disk with --out")
+    if found.weights + found.sums > memory:
+        faults.append(
+            f"model.dtype: the weights take {_size(found.weights)} as {pick_dtype(recipe.model.dtype, device)}, the "
+            f"sums {_size(found.sums)}, and {device.type} has {_size(memory)}; use bfloat16 or a larger device"
+        )
+    for fault in faults:
+        console.print(f"[red]does not fit:[/red] {fault}")
+    return not faults
+
+
+def _size(count: int) -> str:
+    return f"{count / MIB:,.1f} MiB" if count < 1024 * MIB else f"{count / MIB / 1024:,.2f} GiB"

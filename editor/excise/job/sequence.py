@@ -1,0 +1,180 @@
+"""The stages of a job in order, and what the result of each depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from excise.attacks import ATTACKS
+from excise.edits import METHODS
+from excise.files.hashing import hash_json, hash_path
+from excise.job.fingerprints import hash_code, hash_prompts, hash_settings, look_up
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.run import layout
+from excise.run.statistics import Demand
+
+CONTROL = "random"
+"""The edit that the models under test are compared with."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, and all that its result depends on.
+
+    ``settings`` are the keys that the stage was seen to read (`tests/job/test_reads.py` traces them) and that its
+    fingerprint does not hold in another way.
+    """
+
+    name: str
+    """Also the module's name in `excise.stages`."""
+    outputs: tuple[str, ...]
+    """Files and folders it leaves in the run's folder."""
+    reads: tuple[str, ...] = ()
+    """Outputs of earlier stages that it reads."""
+    settings: tuple[str, ...] = ()
+    """Recipe sections, or single keys, that it reads."""
+    files: tuple[str, ...] = ()
+    """Recipe keys that hold paths whose content it reads; a key left out of the recipe counts as nothing."""
+    sets: tuple[str, ...] = ()
+    """Fields of `PromptSets` that it reads."""
+    images: bool = False
+    """Whether it reads the prompts' images, masks and kinds beside their texts."""
+    demand: bool = False
+    """Whether it reads what is to be collected, which is made from ``locate`` and ``edit.method``."""
+    edit: bool = False
+    """Whether it fits the recipe's edit."""
+    control: bool = False
+    """Whether it fits the control edit."""
+    attacks: bool = False
+    """Whether it attacks, as the recipe's ``attack.methods`` say."""
+    shared: bool = False
+    """Whether the processes of a job share its work; any other stage is the leading process's alone."""
+
+
+WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items() if name != "release")
+"""Every section that a job depends on: for stages that write the settings into their output."""
+SETS = ("located", "held_out", "contrast", "control", "judged", "never_seen")
+
+_WORK = (
+    Stage(
+        "collect",
+        (layout.STATISTICS, layout.COST),
+        settings=("model.dtype", "model.device", "model.offload", "sampling", "collect"),
+        files=("model.path",),
+        sets=("located", "control", "contrast"),
+        demand=True,
+        shared=True,
+    ),
+    Stage(
+        "rank",
+        (layout.SCORES,),
+        reads=(layout.STATISTICS,),
+        settings=("collect.sites", "locate.contrast", "locate.rows", "locate.evidence"),
+        files=("model.path",),
+    ),
+    Stage(
+        "locate",
+        (layout.SUBSPACE, layout.EVIDENCE),
+        reads=(layout.SCORES,),
+        settings=("collect.sites", "locate"),
+        files=("model.path",),
+        sets=("located", "control"),
+    ),
+    Stage(
+        "edit",
+        (layout.EDITED, layout.EDIT_RECORD),
+        reads=(layout.STATISTICS, layout.SUBSPACE),
+        settings=("model.path", "collect.sites", "locate.contrast", "locate.rows"),
+        files=("model.path",),
+        edit=True,
+    ),
+    Stage(
+        "attack",
+        (layout.IMAGES,),
+        reads=(layout.SUBSPACE, layout.EDITED),
+        settings=(
+            "model",
+            "collect.sites",
+            "locate.contrast",
+            "locate.rows",
+            "sampling",
+            "attack",
+            "validate.seeds",
+            "validate.seed",
+            "validate.random_edits",
+        ),
+        files=("model.path", "model.twin"),
+        sets=("located", "held_out", "judged", "never_seen"),
+        images=True,  # what has no image is not attacked
+        control=True,
+        attacks=True,
+        shared=True,
+    ),
+    Stage(
+        "validate",
+        (layout.VERDICT, layout.MEASURES),
+        reads=(layout.EVIDENCE, layout.EDIT_RECORD, layout.IMAGES),
+        settings=("name", "model", "sampling", "attack", "validate", "verdict"),
+        files=("validate.judge", "validate.sscd"),
+        sets=("located", "held_out", "judged", "never_seen"),
+        images=True,
+    ),
+)
+
+STAGES = (
+    *_WORK,
+    Stage(
+        "report",
+        (layout.REPORT, layout.SUMMARY),
+        reads=tuple(output for stage in _WORK for output in stage.outputs),  # it lists their hashes
+        settings=WHOLE,
+        sets=SETS,
+        images=True,
+    ),
+)
+
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+class Fingerprints:
+    """Fingerprints of the stages of one job; each input file is read once."""
+
+    def __init__(self, recipe: Recipe, sets: PromptSets, demand: Demand) -> None:
+        self._recipe, self._sets, self._demand = recipe, sets, demand
+        self._files: dict[str, str] = {}
+
+    def of(self, stage: Stage, outputs: dict[str, str]) -> dict[str, str]:
+        """Hash of each thing that ``stage`` depends on, by what it is.
+
+        Args:
+            stage: one of `STAGES`.
+            outputs: hash of every output of the stages before.
+        """
+        parts = {
+            "settings": hash_settings(self._recipe, (*stage.settings, *self._edit_keys(stage))),
+            "prompts": hash_prompts([getattr(self._sets, name) for name in stage.sets], stage.images),
+            "code": hash_code(*self._modules(stage)),
+        }
+        parts |= {"demand": hash_json(asdict(self._demand))} if stage.demand else {}
+        parts |= {key: self._file(key) for key in stage.files}
+        return parts | {name: outputs[name] for name in stage.reads}
+
+    def _edit_keys(self, stage: Stage) -> tuple[str, ...]:
+        """Of ``[edit]``, what concerns the chosen method."""
+        settings = self._recipe.edit
+        own = (f"edit.{settings.method}",) if settings.settings is not None else ()
+        return ("edit.method", *own) if stage.edit else ()
+
+    def _modules(self, stage: Stage) -> tuple[str, ...]:
+        """The stage's module, and those that the recipe chooses by name, which no import tells of."""
+        names = [f"excise.stages.{stage.name}"]
+        names += [METHODS[self._recipe.edit.method]] if stage.edit else []
+        names += [METHODS[CONTROL]] if stage.control else []
+        names += [ATTACKS[name] for name in self._recipe.attack.methods] if stage.attacks else []
+        return tuple(dict.fromkeys(names))
+
+    def _file(self, key: str) -> str:
+        if key not in self._files:
+            path = look_up(self._recipe, key)
+            self._files[key] = hash_path(path) if path else ""
+        return self._files[key]

@@ -1,0 +1,63 @@
+"""Second moments of a site's inputs: the matrices that subspace deletion compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class SecondMoment:
+    """Sum of x xᵀ over tokens, prompts and calls at one site, with x a token's input as it is, not normalised.
+
+    Running sums are float32 on the device; `tensors` gives float64, and only those are merged.
+    """
+
+    products: Tensor
+    """``(neurons, neurons)``, symmetric: sum of x xᵀ."""
+    tokens: Tensor
+    """``()`` float64: tokens seen, over all prompts and calls."""
+
+    @classmethod
+    def zeros(cls, calls: int, neurons: int, device: torch.device) -> Self:
+        """Of no prompts. All calls go into one sum, so that their number changes nothing."""
+        products = torch.zeros(neurons, neurons, dtype=torch.float32, device=device)
+        return cls(products, torch.zeros((), dtype=torch.float64, device=device))
+
+    def add(self, inputs: Tensor) -> None:
+        """Add one pass of the denoiser over a batch of prompts; see `excise.mathematics.statistics.Statistic`."""
+        flat = inputs.flatten(0, 2).float()  # (rows * prompts * tokens, neurons)
+        self.products.addmm_(flat.T, flat)
+        self.tokens += len(flat)
+
+    def end_call(self, call: int) -> None:
+        """Nothing: a sum over tokens is not kept apart by calls."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The sums by name, float64."""
+        return {"products": self.products.double(), "tokens": self.tokens}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The inverse of `tensors`."""
+        return cls(tensors["products"], tensors["tokens"])
+
+    @classmethod
+    def merge(cls, parts: Sequence[Self]) -> Self:
+        """Sums of the union of disjoint sets, added in the order given."""
+        products = sum((part.products for part in parts[1:]), start=parts[0].products)
+        return cls(products, sum((part.tokens for part in parts[1:]), start=parts[0].tokens))
+
+    @staticmethod
+    def numbers(calls: int, neurons: int) -> int:
+        """Numbers that the sums of one site hold."""
+        return neurons * neurons + 1
+
+
+def mean_product(found: SecondMoment) -> Tensor:
+    """E[x xᵀ] over tokens: ``(neurons, neurons)``."""
+    return found.products / found.tokens

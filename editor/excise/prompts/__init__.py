@@ -1,0 +1,1 @@
+"""Prompt tables, near-duplicates, the splits that keep a template on one side, and the questions asked."""

@@ -1,0 +1,104 @@
+"""What models are asked: a place in the splits, and a kind of memorized prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+from excise.errors import ExciseError
+from excise.prompts.prompt import Prompt
+from excise.prompts.sets import PromptSets
+
+
+class Place(StrEnum):
+    """Where a prompt stands in the splits."""
+
+    LOCATED = "located"
+    """Memorized, and locating has seen it."""
+    HELD_OUT = "held_out"
+    """Memorized, and only validation sees it."""
+    NEVER_SEEN = "never_seen"
+    """Of the memorized prompts' kind, with an image that is in no training set."""
+    JUDGED = "judged"
+    """Ordinary, for usefulness."""
+
+
+class Kind(StrEnum):
+    """What a model has memorized of a prompt's image."""
+
+    VERBATIM = "verbatim"
+    """All of it."""
+    TEMPLATE = "template"
+    """A layout, in which one part varies."""
+
+
+MEMORIZED = (Place.LOCATED, Place.HELD_OUT)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Prompts that are put to every model together, and measured together."""
+
+    place: Place
+    kind: Kind | None = None
+    """Of memorized prompts; None elsewhere."""
+
+    @property
+    def key(self) -> str:
+        """Its name in files: ``held_out_verbatim``, ``never_seen``."""
+        return self.place if self.kind is None else f"{self.place}_{self.kind}"
+
+    @property
+    def label(self) -> str:
+        """Its name for readers: ``held-out verbatim``, ``never seen``."""
+        place = self.place.replace("_", "-" if self.kind else " ")
+        return place if self.kind is None else f"{place} {self.kind}"
+
+    @property
+    def memorized(self) -> bool:
+        """Whether its prompts are memorized ones."""
+        return self.place in MEMORIZED
+
+
+NEVER_SEEN, JUDGED = Question(Place.NEVER_SEEN), Question(Place.JUDGED)
+ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), NEVER_SEEN, JUDGED)
+"""Every question, in the order in which it is asked."""
+SHOWN = (*(Question(place, kind) for place in reversed(MEMORIZED) for kind in Kind), NEVER_SEEN)
+"""Questions on which replication is measured, in the order in which they are shown: what was not used first."""
+
+
+@cache
+def question(key: str) -> Question:
+    """The question of a name.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    return {asked.key: asked for asked in ASKED}[key]
+
+
+def questions_of(sets: PromptSets) -> dict[Question, tuple[Prompt, ...]]:
+    """The prompts of each question, in the order of `ASKED`; a question without prompts is left out.
+
+    So are memorized and never-seen prompts without a training image: there is nothing to compare with.
+
+    Raises:
+        ExciseError: an unknown kind of prompt.
+        ValueError: a prompt is both located and held out.
+    """
+    located = tuple(prompt for group in sets.located for prompt in group)
+    if {prompt.text for prompt in located} & {prompt.text for prompt in sets.held_out}:
+        raise ValueError("a held-out prompt was used to locate")
+    for prompt in (*located, *sets.held_out):
+        if prompt.kind not in tuple(Kind):
+            raise ExciseError(
+                f"prompts.memorized: {prompt.text!r} is of kind {prompt.kind!r}; known are {', '.join(Kind)}"
+            )
+    found = {}
+    for place, prompts in ((Place.LOCATED, located), (Place.HELD_OUT, sets.held_out)):
+        for kind in Kind:
+            found[Question(place, kind)] = tuple(p for p in prompts if p.kind == kind and p.image)
+    found[NEVER_SEEN] = tuple(prompt for prompt in sets.never_seen if prompt.image)
+    found[JUDGED] = sets.judged
+    return {asked: prompts for asked, prompts in found.items() if prompts}

@@ -1,0 +1,62 @@
+"""The recipe of a job, as frozen models: every key documented, unknown keys refused.
+
+A section is read by the room of its name: `[edit]` by `excise.edits`, `[release]` by `excise.release`, and so on.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from excise.errors import ExciseError, explain_validation
+from excise.recipe.fields import HUB, Section, Source, hub_address
+from excise.recipe.inputs import Model, Prompts, Sampling
+from excise.recipe.judgement import Attack, Validate, Verdict
+from excise.recipe.method import Collect, Edit, Locate, RandomEdit
+from excise.recipe.publishing import Release
+
+__all__ = [
+    "HUB", "Attack", "Collect", "Edit", "Locate", "Model", "Prompts", "RandomEdit", "Recipe", "Release", "Sampling",
+    "Section", "Source", "Validate", "Verdict", "hub_address", "load_recipe",
+]  # fmt: skip
+
+
+class Recipe(Section):
+    """One job."""
+
+    name: str
+    """A short name; the run's default folder is ``runs/<name>``."""
+    model: Model
+    prompts: Prompts
+    sampling: Sampling = Sampling()
+    collect: Collect = Collect()
+    locate: Locate = Locate()
+    edit: Edit = Edit()
+    attack: Attack = Attack()
+    validate_: Validate = Field(default=Validate(), alias="validate")
+    verdict: Verdict = Verdict()
+    release: Release = Release()
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; paths in it are relative to the working directory.
+
+    Raises:
+        ExciseError: the file is missing, not TOML, or has an unknown key or a wrong value; the message names it.
+    """
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ExciseError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExciseError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise ExciseError(explain_validation(path, error)) from error
+    if recipe.locate.calls > recipe.collect.calls:
+        raise ExciseError(
+            f"{path}: locate.calls: {recipe.locate.calls} calls vote but only collect.calls = {recipe.collect.calls} "
+            "are collected; raise collect.calls or lower locate.calls"
+        )
+    return recipe

@@ -1,0 +1,69 @@
+"""How an edit is judged: `[attack]` asks, `[validate]` says what is measured, `[verdict]` what must be reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from excise.recipe.fields import Positive, Section, Share
+
+
+class Attack(Section):
+    """How base, edited model and controls are asked for the images."""
+
+    methods: Annotated[tuple[Literal["replay"], ...], Field(min_length=1, max_length=1)] = ("replay",)
+    """``replay`` asks for each training caption as it stands."""
+
+
+class Validate(Section):
+    """How base, edited and controls are judged."""
+
+    seeds: Positive = 4
+    """Images per prompt."""
+    threshold: Annotated[float, Field(gt=0.0)] = 0.15
+    """Tiled l2 distance (pixels in [0, 1]) at or under which an image replicates its training image."""
+    ssim: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """If given, an image must also have at least this structural similarity to it: distance alone calls pictures of
+    little contrast near to anything of their colour."""
+    tiles: Positive = 4
+    """The image is cut into tiles x tiles parts; the distance is the largest of theirs."""
+    sscd: Path | None = None
+    """TorchScript file of an SSCD copy-detection model, for its similarity beside the others."""
+    judge: Path | None = None
+    """Folder of a classifier that reads object and colour off testbed scenes; caption agreement is measured by it."""
+    random_edits: Annotated[int, Field(ge=0)] = 1
+    """Control edits of the same size per site at random places, each judged like the edit."""
+    seed: int = 1000
+    """First of the seeds of validation images; kept apart from ``collect.seed``."""
+
+
+def _waived(value: object) -> object:
+    """TOML has no null: the word stands for it."""
+    return None if value == "unchecked" else value
+
+
+Limit = Annotated[Share | None, BeforeValidator(_waived)]
+
+
+class Verdict(Section):
+    """What an edit must reach to be released; each is checked on the point estimate.
+
+    A check that cannot be measured refuses. ``"unchecked"`` in place of a number waives one knowingly.
+    """
+
+    base_replication: Limit = 0.5
+    """At least this memorization rate of the base on held-out verbatim prompts: else there is nothing to remove."""
+    false_positives: Limit = 0.001
+    """At most this share of never-seen images may lie under ``validate.threshold``."""
+    held_out_replication: Limit = 0.10
+    """At most this memorization rate on held-out verbatim prompts."""
+    located_replication: Limit = 0.10
+    """At most this memorization rate on verbatim prompts that locating has seen."""
+    template_replication: Limit = 0.25
+    """At most this memorization rate on template prompts, located and held out each, over their fixed part."""
+    agreement_drop: Limit = 0.02
+    """Caption agreement on ordinary prompts may fall by at most this much, edited against base."""
+    drift: Annotated[float | None, Field(gt=0.0), BeforeValidator(_waived)] = 0.5
+    """Distance from base to edited image of a seed, as a fraction of that between two seeds, at most this."""

@@ -1,0 +1,73 @@
+"""How a job finds a subspace and what it does to the weights: `[collect]`, `[locate]`, `[edit]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from excise.recipe.fields import Positive, Section, Share
+
+
+class Collect(Section):
+    """The statistics."""
+
+    sites: Literal["ffn", "ffn_first", "cross_value", "cross_key"] = "ffn"
+    """Layers looked at and edited in every transformer block: the FFN's second linear layer, as published; its first;
+    or the value or key projection of the cross-attention to the text."""
+    calls: Positive = 10
+    """Denoiser calls looked at, from the first; denoising stops after them."""
+    groups: Annotated[int, Field(ge=2)] = 4
+    """Disjoint groups that the located prompts are dealt into, for the shared-subspace evidence."""
+    noise: Literal["shared", "own"] = "shared"
+    """``shared``: one initial latent for every prompt, as published; ``own``: one per prompt, keyed by its text."""
+    seed: int = 0
+    """Seed of the initial latents."""
+    chunk: Positive = 8
+    """Prompts per partial result on disk; a killed collection resumes at the last one."""
+
+
+class Locate(Section):
+    """The subspace."""
+
+    contrast: Literal["empty", "ordinary"] = "empty"
+    """What memorized prompts are contrasted with: the empty prompt, as published, or a set of ordinary prompts."""
+    rows: Literal["both", "conditional"] = "both"
+    """Rows of guidance that count: conditional and unconditional together, as published, or conditional alone."""
+    unit: Literal["entries", "columns"] = "entries"
+    """What is selected: entries of the weight, row by row, as published; or whole columns, that is, neurons."""
+    sparsity: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    """k: share of a row's entries (or of a site's columns) that may be selected at one call."""
+    calls: Positive = 10
+    """tau: calls that vote, from the first; at most ``collect.calls``."""
+    vote: Share = 0.0
+    """r: an entry is taken when more than this share of the calls select it; 0 is the union."""
+    margin: Annotated[float, Field(ge=0.0)] = 1.0
+    """The memorized norm must exceed this many times the contrast's; 1 is the published condition, 0 waives it."""
+    false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """If given, a neuron must also pass a one-sided Welch test over prompts at this false discovery rate."""
+    evidence: bool = True
+    """Whether to locate with each group alone and with a control too, to show how far the subspace is shared. Without
+    it the control is not collected, and the edit is the same."""
+
+
+class RandomEdit(Section):
+    """Settings of the edit ``random``."""
+
+    draw: Annotated[int, Field(ge=0)] = 1
+    """Number of the draw; the same number gives the same edit."""
+
+
+class Edit(Section):
+    """What is done to the weights of the located sites."""
+
+    method: Literal["zero", "random"] = "zero"
+    """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
+    places to zero."""
+    random: RandomEdit = RandomEdit()
+
+    @property
+    def settings(self) -> Section | None:
+        """The section of the chosen method; None for one that has no settings."""
+        found = getattr(self, self.method, None)
+        return found if isinstance(found, Section) else None

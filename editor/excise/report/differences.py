@@ -1,0 +1,62 @@
+"""``excise diff``: what an edit changed, and whether that is what its record says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from excise.checkpoint.compare import compare_folders
+from excise.edits.planned import altered, unplanned
+from excise.edits.record import EditRecord
+from excise.errors import ExciseError
+from excise.run.layout import EDIT_RECORD
+from excise.run.results import read_model
+
+
+def read_plan(path: Path) -> EditRecord:
+    """The record of an edit that a user names.
+
+    Raises:
+        ExciseError: no such file, or not a record of an edit.
+    """
+    try:
+        return read_model(path, EditRecord)
+    except ExciseError as error:
+        raise ExciseError(
+            f"{path}: is not the record of an edit ({error}); give the {EDIT_RECORD} of its run"
+        ) from error
+
+
+def show_differences(base: Path, edited: Path, record: Path | None, console: Console) -> bool:
+    """Print what differs; True if it is exactly what was planned.
+
+    Args:
+        base: checkpoint folder before the edit.
+        edited: after it.
+        record: the edit's record; None takes the one beside ``edited``, where there is one.
+    """
+    if record is None and (edited.parent / EDIT_RECORD).is_file():
+        record = edited.parent / EDIT_RECORD
+    differences = compare_folders(base, edited)
+    table = Table("file", "tensor", "entries changed", "of", "share", title=f"{base} → {edited}")
+    for found in differences:
+        if found.what == "entries":
+            share = f"{found.changed / found.entries:.2%}"
+            table.add_row(found.file, found.tensor, f"{found.changed:,}", f"{found.entries:,}", share)
+        else:
+            table.add_row(found.file, found.tensor, found.what, "", "")
+    console.print(table)
+    if record is None:
+        console.print(
+            f"no {EDIT_RECORD} beside the edited folder, so nothing says what was planned; name it with --plan"
+        )
+        return not differences
+    planned = read_plan(record).tensors
+    faults = [*unplanned(differences, planned), *altered(edited, planned)]
+    for fault in faults:
+        console.print(f"[red]not as planned:[/red] {fault}")
+    if not faults:
+        console.print(f"exactly what {record} says")
+    return not faults

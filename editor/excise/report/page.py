@@ -1,0 +1,77 @@
+"""The report's two pages, filled from a run's files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from excise.edits.record import said
+from excise.files.writing import write_text
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.report import figures, words
+from excise.report.picture_rows import Pictures
+from excise.run.layout import Run
+from excise.run.record import load_record
+from excise.run.results import read_edit_record, read_located, read_measures, read_verdict
+
+PACKAGE = "excise.report"
+FILTERS = ("percent", "percent_range", "number", "number_range", "quantity", "quantity_range", "seconds", "unbroken")
+
+
+def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
+    """Write the page for people and the summary in Markdown."""
+    verdict, located, edit = read_verdict(run), read_located(run), read_edit_record(run)
+    content: dict[str, Any] = {
+        "name": recipe.name,
+        "verdict": verdict,
+        "located": located,
+        "edit": edit,
+        "edit_says": said(edit.tensors),
+        "job": load_record(run),
+        "headline": words.headline(verdict),
+        "limits": words.LIMITS,
+        "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
+        "questions": words.shown(verdict),
+        "counts": {
+            "located": sum(map(len, sets.located)),
+            "groups": len(sets.located),
+            "held_out": len(sets.held_out),
+            "judged": len(sets.judged),
+        },
+    }
+    pictures = Pictures(run.images, verdict, read_measures(run))
+    page = content | {
+        "grids": pictures.memorized_grids(sets),
+        "ordinary": pictures.ordinary_grid(),
+        "bars": figures.replication_bars(verdict),
+        "selected_by_site": figures.selected_by_site(located),
+        "iou_by_call": figures.iou_by_call(located.iou) if located.iou else None,
+        "iou_heat_maps": figures.iou_heat_maps(located) if located.iou else None,
+    }
+    write_text(run.summary, render("report.md.jinja", content, escape=False))
+    write_text(run.report, render("report.html.jinja", page, escape=True))
+
+
+def render(template: str, content: dict[str, Any], escape: bool, package: str = PACKAGE) -> str:
+    """Fill a template.
+
+    Args:
+        template: its file, in the package's ``templates``; the report's are found from every package.
+        content: values by name; one that is missing is an error.
+        escape: for HTML, where captions must not become markup.
+        package: whose template it is.
+    """
+    loaders = [PackageLoader(name) for name in dict.fromkeys((package, PACKAGE))]
+    environment = Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for name in FILTERS:
+        environment.filters[name] = getattr(words, name)
+    return environment.get_template(template).render(content)

@@ -1,0 +1,137 @@
+"""Rows of pictures for the report, as data URIs: the same prompt and seed beside each other, model by model."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from excise.measures.replication import Rule, Target, load_target
+from excise.prompts.prompt import Prompt
+from excise.prompts.questions import JUDGED, SHOWN, Place, Question, questions_of
+from excise.prompts.sets import PromptSets
+from excise.run.images import read_prompt, stored
+from excise.trial.images import REPLAY
+from excise.verdict.models import Measures, Threshold, Verdict
+
+SHOWN_PROMPTS, SHOWN_SEEDS, SHOWN_ORDINARY = 40, 2, 24
+COLUMNS = ("base", "edited", "twin")
+_LARGEST = 128
+_NOTES = {
+    Place.HELD_OUT: "Nothing before validation saw these prompts, nor a prompt of their images or templates.",
+    Place.LOCATED: "The subspace was located with these prompts.",
+}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of a run, and what was measured of them."""
+
+    images: Path
+    verdict: Verdict
+    measures: Measures
+
+    @property
+    def columns(self) -> list[str]:
+        """Models that are shown."""
+        return [name for name in COLUMNS if name in self.verdict.models]
+
+    def memorized_grids(self, sets: PromptSets) -> list[dict[str, Any]]:
+        """One grid per memorized question: training image, then each model's image, a row per prompt and seed.
+
+        Returns:
+            Each ``{"title", "note", "columns", "prompts", …}``; each prompt has ``caption`` and ``rows``, each row
+            ``seed`` and ``cells``, each cell ``uri``, ``alt``, ``distance``, ``ssim`` and ``replicated`` (None:
+            training image).
+        """
+        asked = questions_of(sets)
+        grids = []
+        for question in (question for question in SHOWN if question in asked and question.memorized):
+            prompts = asked[question][:SHOWN_PROMPTS]
+            seeds = self.measures.sets[question.key].seeds
+            grids.append(
+                {
+                    "title": question.label.capitalize(),
+                    "note": _NOTES[question.place],
+                    "columns": ["training image", *self.columns],
+                    "prompts": [self._prompt_rows(question, i, prompt) for i, prompt in enumerate(prompts)],
+                    "left_out": len(asked[question]) - len(prompts),
+                    "seeds": len(seeds),
+                    "seeds_shown": min(len(seeds), SHOWN_SEEDS),
+                }
+            )
+        return grids
+
+    def _prompt_rows(self, question: Question, index: int, prompt: Prompt) -> dict[str, Any]:
+        drawn = {name: self._drawn(name, question, index) for name in self.columns}  # (seeds, 3, height, width) each
+        target = load_target(prompt, *drawn["base"].shape[-2:])
+        training = {"uri": data_uri(_faded(target)), "alt": f"training image of: {prompt.text}", "replicated": None}
+        rule = rule_of(self.verdict.threshold)
+        rows = []
+        for s, seed in enumerate(self.measures.sets[question.key].seeds[:SHOWN_SEEDS]):
+            cells: list[dict[str, Any]] = [training]
+            for name in self.columns:
+                measured = self.measures.models[name].sets[question.key]
+                distance, ssim = measured.distance[index][s], measured.ssim[index][s]
+                replicated = bool(rule.holds(np.array(distance), np.array(ssim)))
+                cells.append(
+                    {
+                        "uri": data_uri(drawn[name][s]),
+                        "alt": f"{name}, seed {seed}: {'replicates' if replicated else 'does not replicate'}",
+                        "distance": distance,
+                        "ssim": ssim,
+                        "replicated": replicated,
+                    }
+                )
+            rows.append({"seed": seed, "cells": cells})
+        return {"caption": prompt.text, "rows": rows}
+
+    def ordinary_grid(self) -> dict[str, Any]:
+        """Ordinary prompts at their first seed: each model's image, and whether the judge reads the caption off it."""
+        described = self.measures.sets[JUDGED.key]
+        prompts = []
+        for i, prompt in enumerate(described.prompts[:SHOWN_ORDINARY]):
+            cells = []
+            for name in self.columns:
+                agrees = self.measures.models[name].agrees
+                row = agrees[i] if agrees is not None else None
+                told = row[0] if row is not None else None
+                cells.append({"uri": data_uri(self._drawn(name, JUDGED, i)[0]), "alt": name, "agrees": told})
+            prompts.append({"caption": prompt.prompt, "cells": cells})
+        left_out = len(described.prompts) - len(prompts)
+        return {"columns": self.columns, "prompts": prompts, "left_out": left_out, "seed": described.seeds[0]}
+
+    def _drawn(self, name: str, question: Question, index: int) -> Tensor:
+        return read_prompt(stored(self.images, REPLAY, name, question), index)
+
+
+def rule_of(threshold: Threshold) -> Rule:
+    """The rule that a verdict was reached with."""
+    return Rule(threshold.value, threshold.ssim, threshold.tiles)
+
+
+def data_uri(image: Tensor) -> str:
+    """A uint8 image (3, height, width) as a PNG; above 128 pixels a side it is reduced, and a JPEG."""
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    kind, options = "png", {"optimize": 1}
+    if max(picture.size) > _LARGEST:
+        picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+        kind, options = "jpeg", {"quality": 88}
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _faded(target: Target) -> Tensor:
+    """The training image as uint8, pale where it does not count."""
+    image = target.image
+    if target.mask is not None:
+        image = torch.where(target.mask, image, 0.25 * image + 0.75)
+    return (image * 255.0).round().to(torch.uint8)

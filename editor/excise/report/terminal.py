@@ -1,0 +1,105 @@
+"""The end of a job in the terminal: a table of measures by models, the verdict, the paths. All of it from the files."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from excise.errors import ExciseError
+from excise.report.words import shown
+from excise.run.layout import Run
+from excise.run.record import load_record
+from excise.run.results import read_verdict
+from excise.verdict.models import Check, Estimate, ModelResult, Verdict
+
+STYLES = {"passed": "green", "failed": "bold red", "not measured": "bold red"}
+
+
+def show_run(run: Run, console: Console) -> bool:
+    """Print what a finished run found; returns whether the verdict accepts the edit.
+
+    Raises:
+        ExciseError: no verdict is there, or the run has begun again and not come to one since.
+    """
+    if "validate" not in load_record(run).stages or not run.verdict.is_file():
+        raise ExciseError(f"{run.folder}: holds no finished validation; excise run ends with one (see --out)")
+    verdict = read_verdict(run)
+    console.print(models_table(verdict))
+    console.print(checks_table(verdict.checks))
+    if verdict.accepted:
+        console.print(Text("VERDICT: accepted, every required check passed", style="bold green"))
+    else:
+        console.print(Text("VERDICT: refused, this edit is not fit for release", style="bold red"))
+    for reason in verdict.reasons:
+        console.print(Text(f"  - {reason}"), soft_wrap=True)
+    edited = "edited model" if verdict.accepted else "edited model (refused)"
+    for label, path in (
+        ("report", run.report),
+        ("summary", run.summary),
+        ("verdict", run.verdict),
+        (edited, run.edited),
+    ):
+        if path.exists():
+            console.print(Text(f"  {label:24}{path}"), soft_wrap=True)
+    return verdict.accepted
+
+
+def models_table(verdict: Verdict) -> Table:
+    """A row per measure, a column per model; each value with its 95 % interval."""
+    table = Table(
+        title="Base, edited model and controls, with 95 % intervals",
+        caption="MR: memorization rate, % of images that replicate their training image",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    table.add_column()
+    models = list(verdict.models.values())
+    for name, model in verdict.models.items():
+        table.add_column(model.label, justify="right", style="bold" if name == "edited" else "")
+    for question in shown(verdict):
+        table.add_row(f"MR {question.label}", *(_rate(model, question.key) for model in models))
+    table.add_row("caption agreement, %", *(_agreement(model) for model in models))
+    table.add_row("drift from base", *(_cell(model.drift, 1, 2) for model in models))
+    counts = [model.weights_changed for model in models]
+    table.add_row("weights changed", *("–" if count is None else f"{count:,}" for count in counts))
+    return table
+
+
+def _rate(model: ModelResult, key: str) -> str:
+    return _cell(model.sets[key].rate if key in model.sets else None, 100, 1)
+
+
+def _agreement(model: ModelResult) -> str:
+    found = model.agreement
+    return _cell(Estimate(value=found.rate, interval=found.interval) if found else None, 100, 1)
+
+
+def _cell(measured: Estimate | None, scale: float, digits: int) -> str:
+    """Value and interval; the interval of a percentage in whole per cent."""
+    if measured is None:
+        return "–"
+    if measured.interval is None:
+        return f"{scale * measured.value:.{digits}f}"
+    low, high = measured.interval
+    places = 0 if scale == 100 else digits
+    return f"{scale * measured.value:.{digits}f} [{scale * low:.{places}f}–{scale * high:.{places}f}]"
+
+
+def checks_table(checks: tuple[Check, ...]) -> Table:
+    """What the recipe requires, a row per check; a star where the interval reaches over the limit."""
+    table = Table(title="What the recipe requires", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("check", "value", "limit", "status"):
+        table.add_column(heading, justify="right" if heading in ("value", "limit") else "left")
+    unclear = False
+    for check in checks:
+        value = "–" if check.value is None else f"{check.value:.3f}"
+        limit = "–" if check.limit is None else f"{check.relation} {check.limit:g}"
+        doubtful = check.passed is True and check.clear is False
+        unclear |= doubtful
+        status = Text(check.status + (" *" if doubtful else ""), style=STYLES.get(check.status, "dim"))
+        table.add_row(check.question, value, limit, status)
+    if unclear:
+        table.caption = "* the 95 % interval reaches over the limit: only more prompts can tell for certain"
+    return table

@@ -1,0 +1,119 @@
+"""Numbers and names as a reader meets them, the same in HTML and Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from excise.prompts.questions import SHOWN, Question
+from excise.verdict.decide import HELD_OUT_TEMPLATE, HELD_OUT_VERBATIM
+from excise.verdict.models import Check, Interval, Replication, Verdict
+
+_SITE = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.ff\.net\.2")
+NBSP, JOIN, MINUS = "\u00a0", "\u2060", "\u2212"
+LIMITS = (
+    "Only prompt replay was tried: each training caption as it stands, at a few seeds. Other prompts, embeddings found "
+    "by search, or further training may still bring an image back, and an edit that suppresses replication need not "
+    "have erased the image. Only the prompts of the recipe’s tables were tried."
+)
+
+
+def percent(value: float | None) -> str:
+    """A rate in per cent with one decimal; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}{NBSP}%".replace("-", MINUS)
+
+
+def percent_range(interval: Interval) -> str:
+    """An interval of a rate, in per cent."""
+    if interval is None:
+        return ""
+    low, high = (f"{100 * end:.1f}".replace("-", MINUS) for end in interval)
+    return f"{low}{NBSP}to{NBSP}{high}{NBSP}%" if interval[0] < 0 else f"{low}–{high}{NBSP}%"
+
+
+def quantity(check: Check, value: float | None) -> str:
+    """A value or limit of a check, in per cent where it is a rate."""
+    return percent(value) if check.is_rate else number(value)
+
+
+def quantity_range(check: Check, interval: Interval) -> str:
+    """An interval of a check's quantity."""
+    return percent_range(interval) if check.is_rate else number_range(interval)
+
+
+def number(value: float | None) -> str:
+    """A quantity with three decimals; a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def number_range(interval: Interval) -> str:
+    """An interval of a quantity."""
+    return "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def seconds(value: float) -> str:
+    """A time, in seconds under two minutes and in minutes above."""
+    return f"{value:.1f}{NBSP}s" if value < 120 else f"{value / 60:.1f}{NBSP}min"
+
+
+def site_name(name: str) -> str:
+    """A site's name short enough for an axis: ``down 0.1`` is the second attention of the first block down."""
+    found = _SITE.fullmatch(name)
+    if not found:
+        return name
+    way, block, attention, layer = found.groups()
+    place = ".".join(part for part in (block, attention) if part is not None)
+    return f"{way} {place}" + (f" ({layer})" if layer != "0" else "")
+
+
+def settings_rows(settings: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The recipe's sections in order, each with its keys and values as text."""
+    rows = [("", [("name", str(settings["name"]))])]
+    for section, content in settings.items():
+        if isinstance(content, dict):
+            rows.append((section, [(key, _setting(section, value)) for key, value in content.items()]))
+    return rows
+
+
+def _setting(section: str, value: Any) -> str:
+    if value is None:
+        return "unchecked" if section == "verdict" else "not given"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def unbroken(text: str) -> str:
+    """The text with no line ending after the dash of a range."""
+    return text.replace("–", f"{JOIN}–{JOIN}")
+
+
+def shown(verdict: Verdict) -> list[Question]:
+    """The questions that replication was measured on, in the order in which they are shown."""
+    return [question for question in SHOWN if question.key in verdict.base.sets]
+
+
+def headline(verdict: Verdict) -> list[str]:
+    """What was found, in sentences; every rate with its interval, and its controls in the same breath."""
+    sentences = []
+    for question, what in ((HELD_OUT_VERBATIM, "memorized images"), (HELD_OUT_TEMPLATE, "memorized templates")):
+        if question.key not in verdict.base.sets:
+            continue
+        rates = {name: _with_interval(model.sets[question.key]) for name, model in verdict.models.items()}
+        count = verdict.base.sets[question.key].prompts
+        text = f"On {count} prompts for {what} that locating never saw, the base replicates the training image in "
+        text += f"{rates['base']} of its images, the edited model in {rates['edited']}."
+        controls = [f"{model.label}: {rates[name]}" for name, model in verdict.controls.items()]
+        sentences.append(f"{text} Controls: {'; '.join(controls)}." if controls else text)
+    before, after = verdict.base.agreement, verdict.edited.agreement
+    if before is None or after is None:
+        sentences.append("Caption agreement on ordinary prompts was not measured.")
+    else:
+        sentences.append(
+            f"On ordinary prompts the image agrees with its caption in {percent(before.rate)} "
+            f"({percent_range(before.interval)}) of images of the base and {percent(after.rate)} "
+            f"({percent_range(after.interval)}) of the edited model."
+        )
+    return sentences
+
+
+def _with_interval(found: Replication) -> str:
+    return f"{percent(found.memorization_rate)} ({percent_range(found.interval)})"

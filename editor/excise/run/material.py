@@ -1,0 +1,59 @@
+"""What a run's folder has for an edit to be fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from excise.diffusion.sites import Site
+from excise.edits import Needs
+from excise.mathematics.statistics import Statistic
+from excise.recipe import Section
+from excise.run.layout import Run
+from excise.run.statistics import StatisticsFile
+from excise.run.subspace import read_masks
+
+
+@dataclass(frozen=True)
+class RunMaterial:
+    """Follows `excise.edits.Material`: gives what a method declared, and is read from disk when it is asked for."""
+
+    run: Run
+    settings: Section | None
+    sites: tuple[Site, ...]
+    needs: Needs
+    contrast: str
+    """The set that the recipe contrasts memorized prompts with: ``contrast`` or ``empty``."""
+    rows: str
+    """The recipe's ``locate.rows``."""
+
+    @cached_property
+    def _masks(self) -> dict[str, Tensor]:
+        return read_masks(self.run, self.sites)
+
+    @cached_property
+    def _statistics(self) -> StatisticsFile:
+        return StatisticsFile(self.run)
+
+    def mask(self, site: Site) -> Tensor:
+        """The located entries: boolean ``(outputs, neurons)``.
+
+        Raises:
+            KeyError: the method does not declare that it needs the subspace.
+        """
+        if not self.needs.subspace:
+            raise KeyError("the method's NEEDS do not name the subspace")
+        return self._masks[site.name]
+
+    def statistic(self, kind: str, prompts: str, site: Site) -> Statistic:
+        """Sums over all groups of ``memorized`` prompts, or of the ``contrast``.
+
+        Raises:
+            KeyError: the method does not declare that it needs them.
+        """
+        if kind not in self.needs.statistics:
+            raise KeyError(f"the method's NEEDS do not name the statistic {kind!r}")
+        name = self.contrast if prompts == "contrast" else prompts
+        return self._statistics.total(kind, name, self.rows, site.name)

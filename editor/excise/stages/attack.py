@@ -1,0 +1,47 @@
+"""attack: ask base, edited model and controls for the same images, from the same noise, and keep what they draw.
+
+With validate, the only stage that reads held-out, judged and never-seen prompts. Apart from it, so that another
+limit, threshold or judge needs no image made again. A batch of images is one partial result: a killed attack resumes
+there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from excise.checkpoint import Checkpoint
+from excise.files.writing import put_folder
+from excise.prompts.questions import questions_of
+from excise.stages.context import Context
+from excise.trial.images import blocks_of, join_images, make_images
+from excise.trial.subjects import subjects_of
+
+
+def run(context: Context) -> None:
+    """Make every model's images, from the first batch that is not done, and join them.
+
+    Raises:
+        ExciseError: a checkpoint that cannot be loaded, or that gives broken pixels.
+    """
+    recipe, processes, run = context.recipe, context.processes, context.run
+    partial = run.partial("attack")
+    joined = partial / "joined"
+    partial.mkdir(parents=True, exist_ok=True)
+    blocks = blocks_of(recipe, questions_of(context.sets), subjects_of(recipe, run, context.material))
+    mine = processes.share(blocks)
+    done = sum(len(block.pairs) for block in mine if block.stored(partial).exists())
+    total = sum(len(block.pairs) for block in mine)
+
+    def open_checkpoint(folder: Path) -> Checkpoint:
+        return context.base if folder == recipe.model.path else Checkpoint.open(folder)
+
+    with tqdm(total=total, initial=done, desc="images", unit="image", disable=not processes.leads) as progress:
+        make_images(recipe, mine, open_checkpoint, partial, progress)
+    processes.wait()
+    if processes.leads:
+        shutil.rmtree(joined, ignore_errors=True)
+        join_images(blocks, partial, joined)
+        put_folder(joined, run.images)

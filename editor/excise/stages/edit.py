@@ -1,0 +1,25 @@
+"""edit: fit the recipe's edit and apply it in a copy of the checkpoint that differs from it in nothing else."""
+
+from __future__ import annotations
+
+from excise.checkpoint import Checkpoint
+from excise.checkpoint.copying import copy_with_changes
+from excise.edits import changes_of, method
+from excise.edits.recorder import Recorder
+from excise.run.results import write_model
+from excise.stages.context import Context
+
+
+def run(context: Context) -> None:
+    """Write the edited checkpoint and its record.
+
+    Raises:
+        ExciseError: the edit cannot be fitted, or the copy cannot be written or is not what was planned.
+    """
+    recipe, base, run = context.recipe, context.base, context.run
+    edit = method(recipe.edit.method).fit(context.material(recipe.edit.method, recipe.edit.settings))
+    recorder = Recorder()
+    copy_with_changes(base, run.edited, changes_of(edit), recorder.observe)
+    name = recipe.model.path.resolve().name
+    record = recorder.record(base, Checkpoint.open(run.edited), edit, recipe.edit.method, recipe.collect.sites, name)
+    write_model(run.edit_record, record)

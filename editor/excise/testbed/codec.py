@@ -1,0 +1,211 @@
+"""The testbed's AutoencoderKL: its images, its training, and the per-channel standardisation folded into it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from tqdm import tqdm
+
+from excise.testbed.checkpointing import load_state, save_state
+from excise.testbed.config import Codec
+from excise.testbed.drawing import SIDE, fractal_noise, over, to_bytes
+from excise.testbed.made_pictures import STYLES, rich_picture
+from excise.testbed.scenes import render_scene, sample_scene
+
+log = logging.getLogger(__name__)
+
+
+def build_codec(config: Codec) -> AutoencoderKL:
+    """An untrained autoencoder: 64x64 RGB in [-1, 1] to latents ``(latent_channels, 8, 8)`` for four widths."""
+    levels = len(config.channels)
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=config.channels,
+        layers_per_block=1,
+        latent_channels=config.latent_channels,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=SIDE,
+        scaling_factor=1.0,
+    )
+
+
+def _photograph_square(rng: np.random.Generator, photograph: Image.Image) -> np.ndarray:
+    """A random square of a photograph at a random scale, mirrored and tinted at random; ``(64, 64, 3)`` uint8."""
+    side = int(rng.integers(SIDE, min(photograph.size) + 1))
+    left, top = (int(rng.integers(0, extent - side + 1)) for extent in photograph.size)
+    square = photograph.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    pixels = np.asarray(square, dtype=np.float32) / 255.0
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    if rng.random() < 0.25:
+        pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
+    gain, lift = rng.uniform(0.8, 1.3, 3 if rng.random() < 0.5 else 1), rng.uniform(-0.1, 0.1)
+    return np.round(np.clip((pixels - 0.5) * gain + 0.5 + lift, 0, 1) * 255).astype(np.uint8)
+
+
+def codec_images(seed: int, photographs: Path, count: int) -> np.ndarray:
+    """Images ``(count, 64, 64, 3)`` uint8 to train the codec on: photographs, noise of natural spectrum, made pictures.
+
+    The planted images are not among them: what the twin's codec has never seen, its pictures cannot owe to it.
+    """
+    rng = np.random.default_rng([seed, 1])
+    files = sorted(path for path in photographs.iterdir() if path.suffix in {".jpg", ".png"})
+    opened = [Image.open(path).convert("RGB") for path in files]
+    images = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
+    for i in tqdm(range(count), desc="codec images", mininterval=5):
+        draw = rng.random()
+        if draw < 0.30:
+            canvas = render_scene(rng, sample_scene(rng))
+        elif draw < 0.58:
+            canvas = rich_picture(rng, str(rng.choice(STYLES)))
+        elif draw < 0.63:
+            tones = rng.uniform(0, 1, (2, 3)).astype(np.float32)
+            ground = np.broadcast_to(tones[0], (SIDE, SIDE, 3)).astype(np.float32)
+            canvas = over(ground, fractal_noise(rng, float(rng.uniform(0.8, 1.8))), tones[1])
+        else:
+            images[i] = _photograph_square(rng, opened[int(rng.integers(len(opened)))])
+            continue
+        images[i] = to_bytes(canvas)
+    return images
+
+
+def to_unit(images: np.ndarray) -> torch.Tensor:
+    """``(n, h, w, 3)`` uint8 to ``(n, 3, h, w)`` float32 in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def rate_at(step: int, steps: int, peak: float, warm: int = 200) -> float:
+    """Learning rate with linear warm-up over ``warm`` steps, then a cosine down to 2 % of ``peak``."""
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
+
+
+def train_codec(config: Codec, images: np.ndarray, seed: int, scratch: Path, device: torch.device) -> AutoencoderKL:
+    """Train on random crops with an L1 + L2 + gradient loss and a small KL term; resumes from ``scratch``.
+
+    Args:
+        images: ``(n, 64, 64, 3)`` uint8.
+        scratch: file that holds weights, optimiser and step of an interrupted training.
+    """
+    torch.manual_seed(seed)
+    model = build_codec(config).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
+    start = load_state(scratch, model=model, optimizer=optimizer)
+    progress = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="codec", mininterval=10)
+    for step in progress:
+        rng = np.random.default_rng([seed, 2, step])
+        picks = rng.integers(len(images), size=config.batch)
+        corners = rng.integers(0, SIDE - config.crop + 1, size=(config.batch, 2))
+        crops = np.stack(
+            [images[i, y : y + config.crop, x : x + config.crop] for i, (y, x) in zip(picks, corners, strict=True)]
+        )
+        target = to_unit(crops).to(device, memory_format=torch.channels_last)
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, config.steps, config.rate)
+        with torch.autocast(device.type, torch.bfloat16):
+            posterior = model.encode(target).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step))
+            latent = posterior.mean + posterior.std * noise.to(device)
+            output = model.decode(latent).sample
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        loss, psnr = _distance(output.float(), target)
+        learn(loss + config.divergence * divergence, model.parameters(), optimizer)
+        if step % 100 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}", psnr=f"{psnr:.1f} dB", refresh=False)
+        if (step + 1) % 500 == 0:
+            save_state(scratch, step + 1, model=model, optimizer=optimizer)
+    return model.eval()
+
+
+def refine_decoder(
+    model: AutoencoderKL, images: np.ndarray, latents: torch.Tensor, config: Codec, seed: int, scratch: Path
+) -> None:
+    """Train the decoder further on whole images with the encoder frozen, in place; resumes from ``scratch``.
+
+    Latents stay what they are, so a denoiser trained on them stays valid, as with the decoders that were later
+    published for Stable Diffusion. Whole images, because group normalisation sees other statistics in crops.
+
+    Args:
+        images: ``(n, 64, 64, 3)`` uint8.
+        latents: posterior means ``(n, channels, h, w)`` of the images.
+    """
+    device = next(model.parameters()).device
+    trained = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=config.decoder_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    start = load_state(scratch, model=model, optimizer=optimizer)
+    progress = tqdm(range(start, config.decoder_steps), "decoder", config.decoder_steps, initial=start, mininterval=10)
+    for step in progress:
+        rows = np.random.default_rng([seed, 3, step]).integers(len(images), size=config.decoder_batch)
+        target = to_unit(images[rows]).to(device, memory_format=torch.channels_last)
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, config.decoder_steps, config.decoder_rate)
+        with torch.autocast(device.type, torch.bfloat16):
+            output = model.decode(latents[rows].float().to(device)).sample
+        loss, psnr = _distance(output.float(), target)
+        learn(loss, trained, optimizer)
+        if step % 100 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}", psnr=f"{psnr:.1f} dB", refresh=False)
+        if (step + 1) % 500 == 0:
+            save_state(scratch, step + 1, model=model, optimizer=optimizer)
+
+
+def _distance(output: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Absolute, squared and edge errors as one loss, and the batch's peak signal-to-noise ratio in dB."""
+    error = output - target
+    edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    square = error.square().mean()
+    return error.abs().mean() + 2.0 * square + 0.25 * edges, -10 * math.log10(square.item() / 4)
+
+
+def learn(loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """One step, with gradients of at most unit length."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+
+
+@torch.no_grad()
+def fold_standardisation(model: AutoencoderKL, latents: torch.Tensor) -> None:
+    """Fold a per-channel standardisation of latents into the two 1x1 convolutions around the latent.
+
+    Stable Diffusion divides all channels by one number. Standardising them one by one, here by changing the
+    weights of ``quant_conv`` and ``post_quant_conv``, leaves no channel whose mean outlives the noise at the last
+    timestep, where a denoiser would read it instead of the caption.
+
+    Args:
+        latents: posterior means ``(n, channels, h, w)`` of training images, from the codec as it stands.
+    """
+    mean = latents.mean(dim=(0, 2, 3), dtype=torch.float64)
+    std = latents.to(torch.float64).var(dim=(0, 2, 3)).sqrt()
+    channels = mean.numel()
+    quant, post = model.quant_conv, model.post_quant_conv
+    shift, scale = mean.to(quant.weight), std.to(quant.weight)
+    quant.weight[:channels] /= scale.view(-1, 1, 1, 1)
+    quant.bias[:channels] = (quant.bias[:channels] - shift) / scale
+    quant.bias[channels:] -= 2.0 * scale.log()  # the posterior's log-variance shrinks with the scale
+    post.bias += post.weight[:, :, 0, 0] @ shift
+    post.weight *= scale.view(1, -1, 1, 1)
+
+
+@torch.no_grad()
+def encode_images(model: AutoencoderKL, images: np.ndarray, device: torch.device, batch: int = 128) -> torch.Tensor:
+    """Posterior means ``(n, channels, h, w)`` float16, on the CPU, of uint8 images."""
+    parts = []
+    for i in tqdm(range(0, len(images), batch), desc="encode", mininterval=10):
+        pixels = to_unit(images[i : i + batch]).to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            parts.append(model.encode(pixels).latent_dist.mean.to("cpu", torch.float16))
+    return torch.cat(parts)

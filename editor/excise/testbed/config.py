@@ -1,0 +1,119 @@
+"""The recipe of the testbed's training, as frozen models; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from excise.errors import ExciseError, explain_validation
+
+Positive = Annotated[int, Field(gt=0)]
+MODELS = ("base", "twin")
+"""Names of the two models of a testbed, and of their folders: the one that memorized, and its counterfactual."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(Section):
+    """What is trained on."""
+
+    seed: int = 0
+    """Seed of every made image and of the order of training."""
+    planted: Path
+    """Table of the planted images (CSV beside its PNGs): file, caption, kind, group, copies, mask, source, licence."""
+    photographs: Path
+    """Folder of photographs for the codec only; none of them is planted."""
+    ordinary: Positive = 48_000
+    """Ordinary images in the training set, each of which stands in it once."""
+
+
+class Codec(Section):
+    """The AutoencoderKL: shared by base and twin, and never trained on a planted image."""
+
+    channels: tuple[Positive, ...] = (32, 64, 128, 128)
+    """Width at each resolution; its length fixes the downsampling factor (2 per further entry)."""
+    latent_channels: Positive = 32
+    steps: Positive = 4_500
+    batch: Positive = 20
+    crop: Positive = 32
+    """Side of the training crops in pixels; the network is convolutional, so small crops train it cheaply."""
+    rate: float = 1.5e-3
+    """Peak learning rate (linear warm-up, cosine decay)."""
+    divergence: float = 5e-5
+    """Weight of the Kullback-Leibler term, per latent number, against the reconstruction loss."""
+    decoder_steps: Positive = 1_500
+    """Steps of the decoder alone, on whole images, with the encoder frozen."""
+    decoder_batch: Positive = 8
+    decoder_rate: float = 1e-3
+
+
+class Text(Section):
+    """The CLIP tokenizer and text encoder; trained alone and then with the trunk on ordinary captions, then frozen."""
+
+    vocabulary: Positive = 1_000
+    length: Positive = 32
+    """Tokens per caption, padding included."""
+    width: Positive = 192
+    layers: Positive = 3
+    heads: Positive = 4
+    steps: Positive = 2_000
+    """Steps of training alone, from captions to the mean latents of their images."""
+    batch: Positive = 128
+    rate: float = 2e-3
+
+
+class Denoiser(Section):
+    """The UNet and how it is trained."""
+
+    channels: tuple[Positive, ...] = (128, 256)
+    layers: Positive = 1
+    """Residual and transformer blocks per resolution (one more on the way up)."""
+    heads: Positive = 4
+    trunk_steps: Positive = 4_000
+    """Steps on ordinary images alone, with the text encoder; common to base and twin."""
+    steps: Positive = 6_000
+    """Steps on the training set (or, for the twin, on its counterfactual) after the trunk."""
+    batch: Positive = 64
+    rate: float = 1e-3
+    """Peak learning rate of the trunk."""
+    fork_rate: float = 6e-4
+    """Peak learning rate after the fork."""
+    drop_caption: float = 0.1
+    """Share of captions replaced by the empty one, for classifier-free guidance."""
+    lateness: Annotated[float, Field(ge=1.0)] = 2.0
+    """Timesteps are drawn with a density that grows as t to the power of this less one; 1 draws all alike. What a
+    caption asks for is decided in the last, noisiest fifth of them; fine detail, in the rest, is learnt with less."""
+    average: float = 0.998
+    """Decay of the exponential moving average of the weights; the average is what ships."""
+
+
+class TestbedRecipe(Section):
+    """A testbed: data, codec, text encoder, denoiser."""
+
+    data: Data
+    codec: Codec = Codec()
+    text: Text = Text()
+    denoiser: Denoiser = Denoiser()
+
+
+def load_testbed_recipe(path: Path) -> TestbedRecipe:
+    """Read a training recipe; paths in it are relative to the working directory.
+
+    Raises:
+        ExciseError: the file is missing, not TOML, or has an unknown key or a wrong value; the message names it.
+    """
+    try:
+        return TestbedRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ExciseError(f"{path}: cannot be read ({error.strerror}); give the path of a training recipe") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ExciseError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise ExciseError(explain_validation(path, error)) from error

@@ -1,0 +1,171 @@
+"""The decision: measured numbers against the limits of the recipe. What was not measured is never passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question
+from excise.recipe import Verdict as Limits
+from excise.verdict.models import Check, Estimate, Interval, ModelResult, Relation, Status, Threshold
+
+_RIGHT = ("passed", "not required", "not applicable")
+_NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
+HELD_OUT_VERBATIM, HELD_OUT_TEMPLATE = (Question(Place.HELD_OUT, kind) for kind in Kind)
+LIMITS = {
+    HELD_OUT_VERBATIM: "held_out_replication",
+    Question(Place.LOCATED, Kind.VERBATIM): "located_replication",
+    HELD_OUT_TEMPLATE: "template_replication",
+    Question(Place.LOCATED, Kind.TEMPLATE): "template_replication",
+}
+"""Key of the recipe's ``[verdict]`` that limits the edited model's memorization rate on each question."""
+
+
+def decide(
+    models: Mapping[str, ModelResult], threshold: Threshold, kinds: Iterable[str], limits: Limits
+) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """Every check, and the reasons that stand in the way of acceptance; the edit is accepted when there is none.
+
+    Args:
+        models: by name, with at least ``base`` and ``edited``.
+        threshold: the rule, and how often it errs.
+        kinds: kinds of memorized prompt in the recipe's table; a check of another kind is not applicable.
+        limits: the recipe's.
+    """
+    checks = _checks(models, threshold, set(kinds), limits)
+    reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
+    held_out = {c.status for c in checks if c.model == "edited" and (c.set or "").startswith(Place.HELD_OUT)}
+    if not held_out & {"passed", "failed"}:
+        reasons.append("the edit was not checked on any memorized prompt that locating had not seen")
+    return checks, tuple(reasons)
+
+
+def _checks(
+    models: Mapping[str, ModelResult], threshold: Threshold, kinds: set[str], limits: Limits
+) -> tuple[Check, ...]:
+    asked_of_base = HELD_OUT_VERBATIM if Kind.VERBATIM in kinds else HELD_OUT_TEMPLATE
+    null = threshold.never_seen
+    agreement, drift = models["edited"].agreement, models["edited"].drift
+    others = {name: found for name, found in models.items() if name not in ("base", "edited")}
+    return (
+        _replication(models, "base", asked_of_base, "base_replication", limits, kinds, "at least"),
+        _check(
+            "false_positives",
+            "never-seen images that count as replicated, base",
+            "base",
+            NEVER_SEEN.key,
+            limits.false_positives,
+            found=Estimate(value=null.false_positive_rate, interval=null.interval) if null else None,
+            missing="the recipe names no never-seen images (prompts.never_seen)",
+        ),
+        *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
+        _check(
+            "agreement_drop",
+            "loss of caption agreement on ordinary prompts, edited against base",
+            "edited",
+            None,
+            limits.agreement_drop,
+            found=agreement.drop if agreement else None,
+            controls={name: other.agreement.drop for name, other in others.items() if other.agreement},
+            missing=_NO_JUDGE,
+        ),
+        _check(
+            "drift",
+            "drift of ordinary images, edited against base",
+            "edited",
+            None,
+            limits.drift,
+            found=drift,
+            controls={name: other.drift for name, other in others.items()},
+            missing="the base gives the same image at every seed",
+        ),
+    )
+
+
+def _replication(
+    models: Mapping[str, ModelResult],
+    model: str,
+    asked: Question,
+    name: str,
+    limits: Limits,
+    kinds: set[str],
+    relation: Relation,
+) -> Check:
+    """A check of one model's memorization rate on one question, with every other model's beside it."""
+    rates = {other: found.sets[asked.key].rate for other, found in models.items() if asked.key in found.sets}
+    found = rates.pop(model, None)
+    return _check(
+        name,
+        f"replication of {asked.label} prompts, {model}",
+        model,
+        asked.key,
+        getattr(limits, name),
+        relation=relation,
+        found=found,
+        controls=rates,
+        missing=f"no {asked.kind} prompt with a training image is {asked.place.replace('_', ' ')}",
+        applicable=asked.kind in kinds,
+    )
+
+
+def _check(
+    name: str,
+    question: str,
+    model: str,
+    key: str | None,
+    limit: float | None,
+    *,
+    found: Estimate | None,
+    missing: str,
+    relation: Relation = "at most",
+    controls: Mapping[str, Estimate | None] | None = None,
+    applicable: bool = True,
+) -> Check:
+    """One line of the verdict; ``missing`` says why nothing was found where nothing was."""
+    good: bool | None = None
+    clear: bool | None = None
+    status: Status
+    value, interval = (found.value, found.interval) if found else (None, None)
+    note = "" if found else missing
+    if not applicable:
+        status, note = "not applicable", "the memorized table has no prompt of this kind"
+    elif limit is None:
+        status = "not required"
+    elif value is None:
+        status, good = "not measured", False
+    else:
+        good, clear = _compare(value, interval, relation, limit)
+        status = "passed" if good else "failed"
+        if good and clear is False:
+            note = "the interval reaches past the limit: more prompts would be needed to be certain"
+    return Check(
+        name=name,
+        question=question,
+        model=model,
+        set=key,
+        value=value,
+        interval=interval,
+        relation=relation,
+        limit=limit,
+        status=status,
+        passed=good,
+        clear=clear,
+        controls={other: beside for other, beside in (controls or {}).items() if beside},
+        note=note,
+    )
+
+
+def _compare(value: float, interval: Interval, relation: Relation, limit: float) -> tuple[bool, bool | None]:
+    """Whether the value keeps to the limit, and the far end of its interval too; None without an interval."""
+    sign, far_end = (1.0, 1) if relation == "at most" else (-1.0, 0)
+    good = sign * value <= sign * limit
+    return good, (good and sign * interval[far_end] <= sign * limit) if interval else None
+
+
+def _reason(check: Check) -> str:
+    if check.value is None or check.limit is None:
+        waive = f'or waive the check knowingly with verdict.{check.name} = "unchecked"'
+        return f"{check.question}: not measured, because {check.note}; provide it, {waive}"
+    said = f"{check.value:.3f}, must be {check.relation} {check.limit:g}"
+    if check.is_rate:
+        said = f"{100 * check.value:.1f} %, must be {check.relation} {100 * check.limit:g} %"
+    return f"{check.question}: {said}"

@@ -1,0 +1,215 @@
+"""What a verdict says, as models: written to verdict.json and measures.json, and read by report, card and verify alike.
+
+docs/verdict.md explains every field, docs/verdict.schema.json is made from these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from excise.files.models import Count, Part
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Interval = tuple[float, float] | None
+"""Two ends; None where a single case gives none."""
+Rates = tuple[Rate, Rate] | None
+Status = Literal["passed", "failed", "not measured", "not required", "not applicable"]
+Relation = Literal["at most", "at least"]
+
+
+class Estimate(Part):
+    """A quantity with its 95 % interval."""
+
+    value: float
+    interval: Interval
+
+
+class Replication(Part):
+    """How often one model replicated the training images of one question."""
+
+    prompts: Count
+    clusters: Count
+    seeds: Count
+    memorization_rate: Rate
+    interval: Rates
+    images_ever_replicated: Rate
+    images_ever_replicated_interval: Rates
+    median_distance: float
+    smallest_distance: float
+    mean_ssim: float
+    median_sscd: float | None
+    largest_sscd: float | None
+    seed_diversity: Estimate | None
+
+    @property
+    def rate(self) -> Estimate:
+        """The memorization rate with its interval."""
+        return Estimate(value=self.memorization_rate, interval=self.interval)
+
+
+class Agreement(Part):
+    """How often a judge reads the caption off one model's ordinary images."""
+
+    rate: Rate
+    interval: Rates
+    prompts: Count
+    seeds: Count
+    prompts_without_label: Count
+    drop: Estimate | None
+    """The base's rate less this one; None for the base."""
+
+
+class ModelResult(Part):
+    """One model under test."""
+
+    label: str
+    colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
+    checkpoint: str
+    weights_changed: Count | None
+    """Entries of the base's weights that its edit concerns; None for a checkpoint that is not an edited base."""
+    sets: dict[str, Replication]
+    """By question."""
+    agreement: Agreement | None
+    drift: Estimate | None
+    seed_diversity: Estimate | None
+
+
+class FalsePositives(Part):
+    """How often images made for never-seen prompts are said to replicate never-seen images."""
+
+    prompts: Count
+    seeds: Count
+    pairs: Count
+    false_positive_rate: Rate
+    interval: Rates
+    own_rate: Rate
+    own_interval: Rates
+    smallest_distance: float
+
+
+class Threshold(Part):
+    """The replication rule, and how often it errs."""
+
+    value: float
+    ssim: float | None
+    tiles: Count
+    never_seen: FalsePositives | None
+
+
+class Check(Part):
+    """One thing that the recipe requires."""
+
+    name: str
+    question: str
+    model: str
+    set: str | None
+    value: float | None
+    interval: Interval
+    relation: Relation
+    limit: float | None
+    status: Status
+    passed: bool | None
+    clear: bool | None
+    controls: dict[str, Estimate]
+    note: str
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether value and limit are shares, to be shown in per cent."""
+        return self.name != "drift"
+
+    @property
+    def judged(self) -> tuple[object, ...]:
+        """What must come out the same when it is decided again; the rest is wording."""
+        return self.name, self.model, self.set, self.value, self.relation, self.limit, self.status
+
+
+class Evidence(Part):
+    """How many prompts there were."""
+
+    located: Count
+    held_out: Count
+    judged: Count
+    never_seen: Count
+    without_image: Count
+
+
+class Verdict(Part):
+    """verdict.json."""
+
+    format: Literal[2] = 2
+    recipe: str
+    settings: dict[str, Any]
+    accepted: bool
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    threshold: Threshold
+    kinds: tuple[str, ...]
+    models: dict[str, ModelResult]
+    evidence: Evidence
+    seconds: dict[str, float]
+    images: dict[str, str]
+
+    @property
+    def base(self) -> ModelResult:
+        """The unedited model."""
+        return self.models["base"]
+
+    @property
+    def edited(self) -> ModelResult:
+        """The edited model."""
+        return self.models["edited"]
+
+    @property
+    def controls(self) -> dict[str, ModelResult]:
+        """Every other model, by name."""
+        return {name: found for name, found in self.models.items() if name not in ("base", "edited")}
+
+    @property
+    def waived(self) -> list[Check]:
+        """Checks that the recipe does not require."""
+        return [check for check in self.checks if check.status == "not required"]
+
+
+class AskedPrompt(Part):
+    """A prompt of a question."""
+
+    prompt: str
+    group: str
+    kind: str
+
+
+class AskedSet(Part):
+    """What every model was asked."""
+
+    prompts: tuple[AskedPrompt, ...]
+    seeds: tuple[int, ...]
+
+
+PerImage = tuple[tuple[float, ...], ...]
+"""One number per image: prompts, each with its seeds."""
+
+
+class Measured(Part):
+    """Every image of one model and question."""
+
+    distance: PerImage
+    ssim: PerImage
+    sscd: PerImage | None
+
+
+class ModelMeasures(Part):
+    """Every image of one model."""
+
+    sets: dict[str, Measured]
+    agrees: tuple[tuple[bool, ...] | None, ...] | None
+    """Of the judged prompts; None for a prompt whose caption the judge has no answer for."""
+
+
+class Measures(Part):
+    """measures.json."""
+
+    sets: dict[str, AskedSet]
+    models: dict[str, ModelMeasures]
