@@ -17,6 +17,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## speed and memory beside the bare model and the plain way
 	$(BIN)/python -m benchmarks.run --recipe $(RECIPE)
@@ -25,7 +26,7 @@ bench-fullsize: $(INSTALLED)  ## collect, edit and write a full-size Stable Diff
 	$(BIN)/python -m benchmarks.fullsize
 
 fuzz: $(INSTALLED)  ## 20,000 mutants of safetensors files against the header check
-	$(BIN)/python -m tests.diffusion.mutants 20000
+	$(BIN)/python -m tests.checkpoint.mutants 20000
 
 testbed: $(INSTALLED)  ## retrain the embedded model from scratch; hours on a CPU
 	$(BIN)/excise testbed train recipes/testbed-train.toml

@@ -16,6 +16,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from excise.recipe import Collect, Locate, Model, Prompts, Recipe, Sampling, Validate
 
+pytest_plugins = ["tests.hub.fixtures"]
+
 MEMORIZED = [
     "an astronaut in an orange suit",
     "a tabby cat looks at the camera",
@@ -189,7 +191,7 @@ def changed(recipe: Recipe, section: str, **values: object) -> Recipe:
 @pytest.fixture(scope="session")
 def released(tiny_recipe: Recipe, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a signed release, ``run/release``, made from ``base``, and key.pem and key.pub. Copy to change it."""
-    from tests.release_run import finished_run, make_keys
+    from tests.release.finished import finished_run, make_keys
 
     folder = tmp_path_factory.mktemp("released")
     private, _ = make_keys(folder)

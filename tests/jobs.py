@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from click.testing import CliRunner, Result
 
 from excise.cli import main
+from excise.job.demand import demand_of
+from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe
+from excise.run.layout import Run
+from excise.run.processes import ALONE, Processes
+from excise.run.statistics import Demand
+from excise.stages.context import Context
 
 
 def write_recipe(
@@ -31,12 +37,19 @@ def write_recipe(
         for section in sections:
             part = part[section]
         part[name] = value
-    lines = [f"{key} = {json.dumps(value)}" for key, value in whole.items() if not isinstance(value, dict)]
-    for section, values in whole.items():
-        if isinstance(values, dict):
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(tomli_w.dumps(whole), encoding="utf-8")
     return path
+
+
+def context_of(
+    recipe: Recipe,
+    folder: Path,
+    sets: PromptSets | None = None,
+    demand: Demand | None = None,
+    processes: Processes = ALONE,
+) -> Context:
+    """What the stages of a job in ``folder`` are given."""
+    return Context(recipe, sets or prompt_sets(recipe), Run(folder), demand or demand_of(recipe), processes)
 
 
 def excise(*arguments: object) -> Result:

@@ -5,7 +5,7 @@ What a notebook needs is here; docs/api.md shows each with an example. Nothing h
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from excise.version import __version__
 
 if TYPE_CHECKING:
     from excise.api import (

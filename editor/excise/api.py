@@ -114,12 +114,11 @@ class FinishedRun:
             ExciseError: the checkpoint or the run's files cannot be used.
         """
         from excise.edits import method
-        from excise.job.demand import demand_of
-        from excise.prompts.sets import prompt_sets
-        from excise.stages.context import Context
+        from excise.run.material import RunMaterial
 
-        context = Context(recipe, prompt_sets(recipe), self._run, demand_of(recipe))
-        return method(recipe.edit.method).fit(context.material(recipe.edit.method, recipe.edit.settings))
+        name, settings = recipe.edit.method, recipe.edit.settings
+        base = open_checkpoint(recipe.model.path)
+        return method(name).fit(RunMaterial.of(self._run, recipe, base, name, settings))
 
 
 def run_recipe(

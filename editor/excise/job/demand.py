@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from excise.edits import method
 from excise.recipe import Recipe
-from excise.run.statistics import SETS, Demand
-from excise.stages.context import contrast_of
+from excise.run.statistics import SETS, Demand, contrast_of
 
 RANKING = ("column_energy",)
 """Kinds of statistics that ranking is made from."""

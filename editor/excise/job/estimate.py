@@ -57,7 +57,11 @@ def estimate(context: Context) -> Estimate:
     )
     chunks = plan_chunks(recipe, sets, demand)
     groups = sum(len(sets.located) if name in GROUPED else 1 for name in demand.sets)
-    blocks = blocks_of(recipe, questions_of(sets), subjects_of(recipe, context.run, context.material))
+    blocks = blocks_of(
+        recipe,
+        questions_of(sets),
+        subjects_of(recipe, context.run, context.base),
+    )
     images = sum(len(block.pairs) for block in blocks)
     side = _side(context)
     statistics = (groups + len(chunks)) * sums * FLOAT64

@@ -10,17 +10,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import excise
 from excise.files.hashing import hash_json, hash_path
 from excise.prompts.prompt import Prompt
 from excise.recipe import Recipe
 
-PACKAGE = Path(excise.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 TEMPLATES = (".jinja", ".html", ".css")
-NOT_CODE = ("excise", "excise.recipe")
+NOT_CODE = ("excise", "excise.version", "excise.recipe")
 """Modules, with what lies in them, that no result depends on: of the recipe a stage depends on the keys that it reads,
 and these stand in its fingerprint one by one."""
+
+
+REGISTRIES = ("excise.edits", "excise.attacks")
+"""Modules that list others by name. A result depends on those that its recipe chose, not on the list."""
 
 
 def look_up(recipe: Recipe, key: str) -> Any:
@@ -93,7 +96,7 @@ def source_files(module: str) -> frozenset[Path]:
         waiting += _imported(ast.parse(path.read_text(encoding="utf-8")))
     folders = {path.parent for path in found.values()} - {PACKAGE}
     templates = {file for folder in folders for file in folder.rglob("*") if file.suffix in TEMPLATES}
-    return frozenset(found.values()) | templates
+    return frozenset(path for name, path in found.items() if name not in REGISTRIES) | templates
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:

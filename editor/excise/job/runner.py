@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
-from excise import __version__
 from excise.files.hashing import hash_path
 from excise.files.writing import remove, write_bytes
 from excise.job.demand import demand_of
@@ -29,6 +28,7 @@ from excise.run.record import Finished, JobRecord, StageRecord, load_record
 from excise.run.statistics import Demand
 from excise.sources.bring import CHECKPOINTS, TABLES, bring, is_elsewhere
 from excise.stages.context import Context
+from excise.version import __version__
 
 Say = Callable[[str], None]
 """Is told each step of a job, a line at a time."""

@@ -53,13 +53,14 @@ class Stage:
 
 WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items() if name != "release")
 """Every section that a job depends on: for stages that write the settings into their output."""
-SETS = ("located", "held_out", "contrast", "control", "judged", "never_seen")
+LOADING = ("model.dtype", "model.device", "model.offload")
+"""How a checkpoint is loaded."""
 
 _WORK = (
     Stage(
         "collect",
         (layout.STATISTICS, layout.COST),
-        settings=("model.dtype", "model.device", "model.offload", "sampling", "collect"),
+        settings=(*LOADING, "sampling", *(f"collect.{key}" for key in ("sites", "calls", "noise", "seed", "chunk"))),
         files=("model.path",),
         sets=("located", "control", "contrast"),
         demand=True,
@@ -93,7 +94,9 @@ _WORK = (
         (layout.IMAGES,),
         reads=(layout.SUBSPACE, layout.EDITED),
         settings=(
-            "model",
+            *LOADING,
+            "model.path",
+            "model.twin",
             "collect.sites",
             "locate.contrast",
             "locate.rows",
@@ -128,7 +131,7 @@ STAGES = (
         (layout.REPORT, layout.SUMMARY),
         reads=tuple(output for stage in _WORK for output in stage.outputs),  # it lists their hashes
         settings=WHOLE,
-        sets=SETS,
+        sets=("located", "held_out", "judged", "never_seen"),
         images=True,
     ),
 )

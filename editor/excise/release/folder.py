@@ -9,7 +9,6 @@ from typing import Any
 
 from huggingface_hub import parse_hf_uri
 
-from excise import __version__
 from excise.checkpoint.copying import copy_files
 from excise.checkpoint.folder import checkpoint_files
 from excise.edits.record import EditRecord, said
@@ -43,6 +42,7 @@ from excise.run.lock import locked
 from excise.run.record import Finished, JobRecord, load_record
 from excise.run.results import read_edit_record, read_measures, read_verdict
 from excise.verdict.models import Verdict
+from excise.version import __version__
 
 BASE_CARD = f"{EXTRAS}/base-model-card.md"
 SUMMARY, REPORT = f"{EXTRAS}/report.md", f"{EXTRAS}/report.html"

@@ -7,12 +7,13 @@ from functools import cached_property
 
 from torch import Tensor
 
+from excise.checkpoint import Checkpoint
 from excise.diffusion.sites import Site
-from excise.edits import Needs
+from excise.edits import Needs, method
 from excise.mathematics.statistics import Statistic
-from excise.recipe import Section
+from excise.recipe import Recipe, Section
 from excise.run.layout import Run
-from excise.run.statistics import StatisticsFile
+from excise.run.statistics import StatisticsFile, contrast_of
 from excise.run.subspace import read_masks
 
 
@@ -28,6 +29,18 @@ class RunMaterial:
     """The set that the recipe contrasts memorized prompts with: ``contrast`` or ``empty``."""
     rows: str
     """The recipe's ``locate.rows``."""
+
+    @classmethod
+    def of(cls, run: Run, recipe: Recipe, base: Checkpoint, name: str, settings: Section | None) -> RunMaterial:
+        """Material for the method of a name, with its section of the recipe."""
+        return cls(
+            run=run,
+            settings=settings,
+            sites=base.sites(recipe.collect.sites),
+            needs=method(name).NEEDS,
+            contrast=contrast_of(recipe),
+            rows=recipe.locate.rows,
+        )
 
     @cached_property
     def _masks(self) -> dict[str, Tensor]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from excise import __version__
 from excise.errors import ExciseError
 from excise.files.writing import write_text
 from excise.run.layout import Run
+from excise.version import __version__
 
 
 class StageRecord(BaseModel):

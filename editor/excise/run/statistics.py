@@ -20,6 +20,7 @@ from torch import Tensor
 from excise.errors import ExciseError
 from excise.mathematics.column_energy import ColumnEnergy
 from excise.mathematics.statistics import STATISTICS, Statistic
+from excise.recipe import Recipe
 from excise.run.layout import Run
 
 SETS = ("memorized", "control", "contrast", "empty")
@@ -30,6 +31,11 @@ ROWS = ("both", "conditional")
 Sums = Mapping[tuple[str, str, str], Statistic]
 """By rows, kind, and name of the site."""
 S = TypeVar("S", bound=Statistic)
+
+
+def contrast_of(recipe: Recipe) -> str:
+    """The set that a recipe contrasts memorized prompts with."""
+    return "contrast" if recipe.locate.contrast == "ordinary" else "empty"
 
 
 @dataclass(frozen=True)

@@ -27,21 +27,25 @@ def run(context: Context) -> None:
         ExciseError: a checkpoint that cannot be loaded, or that gives broken pixels.
     """
     recipe, processes, run = context.recipe, context.processes, context.run
-    partial = run.partial("attack")
-    joined = partial / "joined"
-    partial.mkdir(parents=True, exist_ok=True)
-    blocks = blocks_of(recipe, questions_of(context.sets), subjects_of(recipe, run, context.material))
+    kept = run.partial("attack")
+    joined = kept / "joined"
+    kept.mkdir(parents=True, exist_ok=True)
+    blocks = blocks_of(
+        recipe,
+        questions_of(context.sets),
+        subjects_of(recipe, run, context.base),
+    )
     mine = processes.share(blocks)
-    done = sum(len(block.pairs) for block in mine if block.stored(partial).exists())
+    done = sum(len(block.pairs) for block in mine if block.stored(kept).exists())
     total = sum(len(block.pairs) for block in mine)
 
     def open_checkpoint(folder: Path) -> Checkpoint:
         return context.base if folder == recipe.model.path else Checkpoint.open(folder)
 
     with tqdm(total=total, initial=done, desc="images", unit="image", disable=not processes.leads) as progress:
-        make_images(recipe, mine, open_checkpoint, partial, progress)
+        make_images(recipe, mine, open_checkpoint, kept, progress)
     processes.wait()
     if processes.leads:
         shutil.rmtree(joined, ignore_errors=True)
-        join_images(blocks, partial, joined)
+        join_images(blocks, kept, joined)
         put_folder(joined, run.images)

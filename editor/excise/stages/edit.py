@@ -6,6 +6,7 @@ from excise.checkpoint import Checkpoint
 from excise.checkpoint.copying import copy_with_changes
 from excise.edits import changes_of, method
 from excise.edits.recorder import Recorder
+from excise.run.material import RunMaterial
 from excise.run.results import write_model
 from excise.stages.context import Context
 
@@ -17,9 +18,10 @@ def run(context: Context) -> None:
         ExciseError: the edit cannot be fitted, or the copy cannot be written or is not what was planned.
     """
     recipe, base, run = context.recipe, context.base, context.run
-    edit = method(recipe.edit.method).fit(context.material(recipe.edit.method, recipe.edit.settings))
+    name = recipe.edit.method
+    edit = method(name).fit(RunMaterial.of(run, recipe, base, name, recipe.edit.settings))
     recorder = Recorder()
     copy_with_changes(base, run.edited, changes_of(edit), recorder.observe)
-    name = recipe.model.path.resolve().name
-    record = recorder.record(base, Checkpoint.open(run.edited), edit, recipe.edit.method, recipe.collect.sites, name)
+    called = recipe.model.path.resolve().name
+    record = recorder.record(base, Checkpoint.open(run.edited), edit, name, recipe.collect.sites, called)
     write_model(run.edit_record, record)

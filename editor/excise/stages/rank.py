@@ -5,7 +5,7 @@ from __future__ import annotations
 from excise.mathematics.column_energy import ColumnEnergy
 from excise.mathematics.contrast import Scores, scores_of
 from excise.run.scores import write_scores
-from excise.run.statistics import StatisticsFile
+from excise.run.statistics import StatisticsFile, contrast_of
 from excise.stages.context import Context
 
 
@@ -14,7 +14,7 @@ def run(context: Context) -> None:
     statistics, settings = StatisticsFile(context.run), context.recipe.locate
     scores: dict[tuple[str, str], Scores] = {}
     for site in context.base.sites(context.recipe.collect.sites):
-        (contrast,) = statistics.energies(context.contrast, settings.rows, site.name)
+        (contrast,) = statistics.energies(contrast_of(context.recipe), settings.rows, site.name)
         for name in ("memorized", "control") if settings.evidence else ("memorized",):
             groups = statistics.energies(name, settings.rows, site.name)
             targets = {name: ColumnEnergy.merge(groups)}

@@ -34,7 +34,7 @@ def run(context: Context) -> None:
     started = time.monotonic()
     recipe, sets, run = context.recipe, context.sets, context.run
     asked = questions_of(sets)
-    subjects = subjects_of(recipe, run, context.material)
+    subjects = subjects_of(recipe, run, context.base)
     trial = Trial.of(asked, run.images, _instruments(recipe), subjects)
     measured = {subject.name: trial.measure_images(subject) for subject in subjects}
     changed = {BASE: 0, TWIN: None, EDITED: read_edit_record(run).weights_changed}

@@ -16,7 +16,7 @@ from excise.diffusion.load import load_pipeline
 from excise.job.runner import run_job
 from excise.recipe import Recipe, Sampling
 from tests.conftest import build_tiny_pipeline
-from tests.diffusion.original import save_original
+from tests.checkpoint.original import save_original
 from tests.jobs import excise, refused, write_recipe
 
 

@@ -1,7 +1,7 @@
 """Mutants of safetensors files: ours must refuse every one that the format's own library refuses, and see the same
 tensors in every other, save the ones that only ours refuses, for a reason that it names.
 
-Run with: python -m tests.diffusion.mutants [COUNT [SEED]]
+Run with: python -m tests.checkpoint.mutants [COUNT [SEED]]
 """
 
 from __future__ import annotations

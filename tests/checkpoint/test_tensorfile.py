@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from excise.checkpoint.rewrite import rewrite
 from excise.checkpoint.tensorfile import DTYPES, read_entry, read_header
 from excise.errors import ExciseError
-from tests.diffusion.mutants import run
+from tests.checkpoint.mutants import run
 
 DTYPE = {value: name for name, value in DTYPES.items()}
 

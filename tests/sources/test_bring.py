@@ -16,7 +16,7 @@ from excise.recipe import Recipe, load_recipe
 from excise.run.record import load_record
 from excise.sources.bring import bring, pinned
 from tests.conftest import build_tiny_pipeline
-from tests.diffusion.original import save_original
+from tests.checkpoint.original import save_original
 from tests.hub import command
 from tests.hub.server import Hub
 from tests.jobs import excise, refused, write_recipe

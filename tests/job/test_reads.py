@@ -1,0 +1,140 @@
+"""What a stage says that it depends on is what it was seen to read; and a changed key recomputes just its readers."""
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from excise.checkpoint import Checkpoint
+from excise.job.demand import demand_of
+from excise.job.fingerprints import look_up
+from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
+from excise.measures.judge import Judge, save_judge
+from excise.prompts.sets import PromptSets, prompt_sets
+from excise.recipe import Recipe, Section
+from excise.run.record import JobRecord
+from excise.testbed.scenes import COLOURS, OBJECTS
+from tests.conftest import changed
+from tests.job.tracing import Reads, leaves, traced
+from tests.jobs import context_of
+
+DEMAND = {"locate.contrast", "locate.rows", "locate.evidence"}
+"""Keys that the demand is made of, beside what the edit needs: the job reads them for collect."""
+OTHER = {
+    "edit.method": "random",
+    "locate.contrast": "ordinary",
+    "attack.methods": ("replay", "replay"),
+    "collect.sites": "ffn_first",
+}
+"""Another value of keys that are names."""
+
+
+def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
+    """Two recipes that between them use every option that makes a stage read another key."""
+    save_judge(Judge(OBJECTS, COLOURS), folder / "judge")
+    plain = changed(changed(recipe, "validate_", judge=folder / "judge"), "model", twin=recipe.model.path)
+    other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
+    return [plain, changed(changed(other, "collect", noise="own"), "edit", method="random")]
+
+
+@pytest.fixture(scope="module")
+def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reads]:
+    """What each stage read, over all variants."""
+    found: dict[str, Reads] = defaultdict(Reads)
+    folder = tmp_path_factory.mktemp("traced")
+    for number, recipe in enumerate(variants(tiny_recipe, folder)):
+        sets = prompt_sets(recipe)
+        run = folder / str(number)
+        run.mkdir()
+        JobRecord().save(context_of(recipe, run).run)
+        for name in NAMES:
+            context = context_of(recipe, run, sets)
+            context.__dict__.update(base=Checkpoint.open(recipe.model.path))  # the job has opened it
+            with traced(recipe, sets) as seen:
+                importlib.import_module(f"excise.stages.{name}").run(context)
+            found[name].keys |= seen.keys
+            found[name].sets |= seen.sets
+    return found
+
+
+def declared(stage: Stage, recipe: Recipe) -> set[str]:
+    """Leaves of the recipe that a stage's fingerprint depends on."""
+    keys = set(stage.settings) | set(stage.files) | ({"edit.method", "edit.random.draw"} if stage.edit else set())
+    return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_a_stage_reads_what_it_declares_and_nothing_else(
+    stage: Stage, reads: dict[str, Reads], tiny_recipe: Recipe
+) -> None:
+    opened = {"model.path"} if "model.path" in stage.files else set()  # by the job, for every stage
+    assert reads[stage.name].keys | opened == declared(stage, tiny_recipe)
+    assert reads[stage.name].sets - {"notes"} == set(stage.sets)
+
+
+def replaced(section: Section, path: list[str], value: Any) -> Any:
+    """The section with another value at a dotted key."""
+    name = next(name for name, info in type(section).model_fields.items() if (info.alias or name) == path[0])
+    inner = value if len(path) == 1 else replaced(getattr(section, name), path[1:], value)
+    return section.model_copy(update={name: inner})
+
+
+def another(key: str, value: Any, folder: Path) -> Any:
+    """A value that differs, and that can be hashed; not one that a job could run with."""
+    if key in OTHER:
+        return OTHER[key]
+    if isinstance(value, Path) or key in {"model.twin", "validate.judge", "validate.sscd", "model.configuration"}:
+        file = folder / key
+        file.write_text(key)
+        return file
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    return 1 if value is None else (*value, "more") if isinstance(value, tuple) else f"{value}-other"
+
+
+def directly(recipe: Recipe, sets: PromptSets) -> dict[str, dict[str, str]]:
+    outputs = {output: "same" for stage in STAGES for output in stage.outputs}
+    fingerprints = Fingerprints(recipe, sets, demand_of(recipe))
+    return {stage.name: fingerprints.of(stage, outputs) for stage in STAGES}
+
+
+def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
+    reads: dict[str, Reads], tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    """All outputs held equal: what follows from them is `test_runner`'s business."""
+    recipe, sets = tiny_recipe, prompt_sets(tiny_recipe)
+    before = directly(recipe, sets)
+    for key, value in leaves(recipe).items():
+        if key.startswith("prompts."):
+            continue  # what they change is the sets
+        after = directly(replaced(recipe, key.split("."), another(key, value, tmp_path)), sets)
+        found = {name for name in NAMES if before[name] != after[name]}
+        expected = {name for name in NAMES if key in reads[name].keys}
+        expected |= {"collect"} if key in DEMAND else set()
+        expected |= {stage.name for stage in STAGES if key in stage.files}
+        if key == "edit.random.draw":
+            expected -= {"edit"}  # the chosen method is zero
+        assert found == expected, key
+
+
+def test_changed_sets_change_who_reads_them(tiny_recipe: Recipe) -> None:
+    sets = prompt_sets(tiny_recipe)
+    before = directly(tiny_recipe, sets)
+    for name in ("located", "held_out", "contrast", "control", "judged", "never_seen"):
+        values = {field: getattr(sets, field) for field in sets.__dataclass_fields__} | {name: ()}
+        after = directly(tiny_recipe, PromptSets(**values))
+        assert {stage for stage in NAMES if before[stage] != after[stage]} == {
+            stage.name for stage in STAGES if name in stage.sets
+        }, name
+
+
+def test_look_up_finds_every_leaf(tiny_recipe: Recipe) -> None:
+    found = leaves(tiny_recipe)
+    assert {"validate.ssim", "name", "edit.random.draw"} <= set(found)
+    assert {key: look_up(tiny_recipe, key) for key in found} == found

@@ -1,0 +1,40 @@
+"""The signature of a release: every byte of it counts, and so does its absence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from excise.release.signing import check_signature
+from tests.jobs import excise, refused
+from tests.release.finished import make_keys
+from tests.release.forging import found
+
+
+def test_every_byte_of_the_signature_counts(copy: Path, released: Path) -> None:
+    """Of a file that no hash lists."""
+    signature = (copy / "model.sig").read_bytes()
+    assert check_signature(copy, released / "key.pub") is None
+    for place in range(0, len(signature), 7):
+        data = bytearray(signature)
+        data[place] ^= 1
+        (copy / "model.sig").write_bytes(bytes(data))
+        assert check_signature(copy, released / "key.pub"), place
+
+
+def test_a_signature_that_is_missing_is_found_without_a_key(copy: Path, released: Path) -> None:
+    (copy / "model.sig").unlink()
+    for key in (None, released / "key.pub"):
+        assert [fault for fault in found(copy, key=key) if "its signature is missing" in fault]
+
+
+def test_junk_in_place_of_a_signature(unsigned: Path) -> None:
+    (unsigned / "model.sig").write_bytes(b"junk")
+    assert [fault for fault in found(unsigned) if "a signature lies there" in fault]
+
+
+def test_a_foreign_key_and_no_key_are_told_apart(copy: Path, tmp_path: Path) -> None:
+    _, other = make_keys(tmp_path)
+    (fault,) = found(copy, key=other)
+    assert "model.sig" in fault
+    (tmp_path / "no.pem").write_text("no key")
+    assert refused(excise("verify", copy, "--public-key", tmp_path / "no.pem"), "no public key")
