@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 RECIPE ?= recipes/testbed.toml
 
-.PHONY: run test lint bench bench-fullsize fuzz testbed install clean
+.PHONY: run test lint wheel bench bench-fullsize fuzz testbed install clean
 
 run: $(INSTALLED)  ## the main job on the embedded testbed; exits 3 if the verdict refuses
 	$(BIN)/excise run $(RECIPE)
@@ -18,6 +18,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel: $(INSTALLED)  ## a wheel works outside the checkout, beside the project on PyPI that is called editor
+	$(BIN)/python -m tests.wheel
 
 bench: $(INSTALLED)  ## speed and memory beside the bare model and the plain way
 	$(BIN)/python -m benchmarks.run --recipe $(RECIPE)

@@ -120,20 +120,22 @@ from pathlib import Path
 if sys.argv[4] == "copy":
     def refuse(*_): raise OSError("no links here")
     os.link = refuse
+from excise.checkpoint import Checkpoint
+from excise.checkpoint.copying import copy_with_changes
+from excise.edits import changes_of, method
+from excise.edits.recorder import Recorder
+from excise.files.hashing import hash_path
 from excise.recipe import load_recipe
-from excise.checkpoint.weights import copy_with_edits
-from excise.diffusion.sites import sites_of
-from excise.job.fingerprints import hash_path
-from excise.stages.edit import zeroing
-from excise.stages.locate import read_masks
-recipe, run, target = load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
-sites = sites_of(recipe.model.path)
-masks = read_masks(run, sites)
+from excise.run.layout import Run
+from excise.run.material import RunMaterial
+recipe, run, target = load_recipe(Path(sys.argv[1])), Run(Path(sys.argv[2])), Path(sys.argv[3])
+base, name = Checkpoint.open(recipe.model.path), recipe.edit.method
+chosen = method(name).fit(RunMaterial.of(run, recipe, base, name, recipe.edit.settings))
 hash_path(recipe.model.path)  # as every job does at its start, for its fingerprints; the edit takes these hashes over
 ready = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 time.sleep(float(sys.argv[5]))
 started = time.monotonic()
-copy_with_edits(recipe.model.path, target, {site.tensor: zeroing(site, masks[site.name]) for site in sites})
+copy_with_changes(base, target, changes_of(chosen), Recorder().observe)
 print(json.dumps({"seconds": time.monotonic() - started, "before_kib": ready,
                   "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
 """
@@ -194,10 +196,10 @@ main(sys.argv[1:])
 def overhead(base: Path, pixels: int, rounds: int) -> list[float]:
     """Time of a hooked UNet forward pass over that of a bare one, pair by pair, in alternating order."""
     from diffusers import UNet2DConditionModel
-    from excise.mathematics.moments import token_energy
 
     from excise.diffusion.observe import site_inputs
     from excise.diffusion.sites import find_sites
+    from excise.mathematics.column_energy import token_energy
 
     unet = UNet2DConditionModel.from_pretrained(base / "unet")
     sites = find_sites(unet)

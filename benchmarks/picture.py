@@ -5,36 +5,31 @@ One column per prompt, the first held-out ones; rows: training image, base, edit
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors import safe_open
 
 from excise.measures.replication import load_target
-from excise.prompts.sets import read_prompts
+from excise.prompts.prompt import read_prompts
+from excise.prompts.questions import Kind, Place, Question
 from excise.recipe import load_recipe
+from excise.release.before_after import first_images
+from excise.run.layout import Run
+from excise.run.results import read_measures
 
 SCALE, COLUMNS, GAP = 2, 10, 4
+ASKED = Question(Place.HELD_OUT, Kind.VERBATIM)
 
 
-def picture(run: Path) -> Image.Image:
+def picture(run: Run) -> Image.Image:
     """The sheet of one run, rows labelled by their order in the docstring."""
-    job = json.loads((run / "job.json").read_text(encoding="utf-8"))
-    measures = json.loads((run / "measures.json").read_text(encoding="utf-8"))
-    key = "held_out_verbatim"
-    asked = [entry["prompt"] for entry in measures["sets"][key]["prompts"]]
-    rows = {prompt.text: prompt for prompt in read_prompts(load_recipe(Path(job["recipe"])).prompts.memorized)}
+    asked = [entry.prompt for entry in read_measures(run).sets[ASKED.key].prompts]
+    rows = {prompt.text: prompt for prompt in read_prompts(load_recipe(run.recipe).prompts.memorized)}
     columns = list(range(0, len(asked), max(1, len(asked) // COLUMNS)))[:COLUMNS]
-    height, width = 64, 64
-    sheet = []
-    for arm in ("base", "edited", "twin"):
-        with safe_open(run / "images" / f"{arm}.{key}.safetensors", "np") as file:
-            images = file.get_slice("images")
-            sheet.append([np.transpose(images[i][0], (1, 2, 0)) for i in columns])
-            height, width = sheet[0][0].shape[:2]
+    sheet = [first_images(run, name, ASKED, columns) for name in ("base", "edited", "twin")]
+    height, width = sheet[0][0].shape[:2]
     targets = [load_target(rows[asked[i]], height, width).image for i in columns]
     sheet.insert(0, [(image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for image in targets])
     canvas = Image.new("RGB", (len(columns) * (width * SCALE + GAP), len(sheet) * (height * SCALE + GAP)), "white")
@@ -46,4 +41,4 @@ def picture(run: Path) -> Image.Image:
 
 
 if __name__ == "__main__":
-    picture(Path(sys.argv[1])).save(sys.argv[2], optimize=True)
+    picture(Run(Path(sys.argv[1]))).save(sys.argv[2], optimize=True)

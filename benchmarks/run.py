@@ -1,8 +1,8 @@
 """``make bench``: what collecting costs. Prints a table and writes ``runs/bench.json``.
 
 * overhead: time of collect over that of the same bare denoiser calls, runs in turn, median of the paired ratios;
-* calls: denoiser calls of the plain way over those of ours, and whether both end in the same mask, bit for bit;
-* memory: peak of each way, each in a process of its own.
+* calls: denoiser calls of the plain approach over those of ours, and whether both end in the same mask, bit for bit;
+* memory: peak of each approach, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
-from benchmarks.ways import bare as run_bare
-from benchmarks.ways import chunks_of, load, measure, memorized_texts
+from benchmarks.approaches import PUBLISHED, chunks_of, job_calls, load, measure, memorized_texts
+from benchmarks.approaches import bare as run_bare
 from excise.files.writing import write_json, write_tensors
 from excise.recipe import Recipe, load_recipe
 from excise.stages.collect import collect_chunk
@@ -67,16 +67,16 @@ def overhead(recipe: Recipe, limit: int, repeats: int, folder: Path) -> dict[str
     chunk = chunks_of(recipe, memorized_texts(recipe, limit))[0]
 
     def collect() -> None:
-        write_tensors(folder / "chunk.safetensors", collect_chunk(recipe, pipeline, sites, chunk))
+        write_tensors(folder / "chunk.safetensors", collect_chunk(recipe, pipeline, sites, chunk, PUBLISHED))
 
-    ways = {"collect": collect, "bare": lambda: run_bare(recipe, pipeline, chunk)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for name in ways:
-        ways[name]()  # once unmeasured: first calls allocate
+    both = {"collect": collect, "bare": lambda: run_bare(recipe, pipeline, chunk)}
+    seconds: dict[str, list[float]] = {name: [] for name in both}
+    for name in both:
+        both[name]()  # once unmeasured: first calls allocate
     for _ in range(repeats):
-        for name, way in ways.items():
+        for name, approach in both.items():
             started = time.perf_counter()
-            way()
+            approach()
             seconds[name].append(time.perf_counter() - started)
     ratios = [ours / bare for ours, bare in zip(seconds["collect"], seconds["bare"], strict=True)]
     return {
@@ -90,14 +90,14 @@ def overhead(recipe: Recipe, limit: int, repeats: int, folder: Path) -> dict[str
     }
 
 
-def in_process(way: str, setting: Setting, batch: int, masks: Path) -> dict[str, Any]:
+def in_process(approach: str, setting: Setting, batch: int, masks: Path) -> dict[str, Any]:
     """`measure` in a new process."""
-    options = {**asdict(setting), "way": way, "batch": batch, "masks": masks}
+    options = {**asdict(setting), "approach": approach, "batch": batch, "masks": masks}
     words = (word for name, value in options.items() for word in (f"--{name}", str(value)))
     command = [sys.executable, "-m", "benchmarks.run", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"benchmark of {way} failed:\n{done.stderr}")
+        raise SystemExit(f"benchmark of {approach} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -124,62 +124,78 @@ def benchmark(setting: Setting, repeats: int) -> dict[str, Any]:
             "plain": ("plain", 1),
         }
         masks = {label: folder / f"{label}.safetensors" for label in plan if label != "bare"}
-        ways = {
-            label: in_process(way, setting, size, folder / f"{label}.safetensors")
-            for label, (way, size) in plan.items()
+        costs = {
+            label: in_process(approach, setting, size, folder / f"{label}.safetensors")
+            for label, (approach, size) in plan.items()
         }
-        compared = {way: differing(masks["plain"], masks[way]) for way in masks if way != "plain"}
+        compared = {label: differing(masks["plain"], masks[label]) for label in masks if label != "plain"}
         overheads = overhead(recipe, setting.prompts, repeats, folder)
-    fewer = ways["plain"]["image_calls"] / ways["ours at batch 1"]["image_calls"]
+    fewer = costs["plain"]["image_calls"] / costs["ours at batch 1"]["image_calls"]
     return {
         "recipe": recipe.name,
         "setting": {name: value for name, value in asdict(setting).items() if name != "recipe"},
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count()},
         "overhead": overheads,
-        "ways": ways,
+        "approaches": costs,
         "fewer_calls": {
             "factor": round(fewer, 2),
             "goal": GOALS["fewer_calls"],
             "reached": fewer >= GOALS["fewer_calls"],
         },
+        "whole_job": whole_job(setting),
         "masks_against_plain": compared,
     }
+
+
+def whole_job(setting: Setting) -> dict[str, Any]:
+    """Calls of the plain approach over those of the recipe's own collect, at the published steps and its own."""
+    recipe = load_recipe(setting.recipe)
+    found = {}
+    for steps in sorted({setting.steps, recipe.sampling.steps}, reverse=True):
+        sampling = recipe.sampling.model_copy(update={"steps": steps})
+        calls = job_calls(recipe.model_copy(update={"sampling": sampling}))
+        ours = {name: count for name, count in calls.items() if name != "plain"}
+        found[str(steps)] = {name: round(calls["plain"] / count, 2) for name, count in ours.items()}
+    return found
 
 
 def show(found: dict[str, Any], console: Console) -> None:
     """Print ``bench.json``."""
     table = Table(
-        title=f"Collecting the statistics of {found['ways']['plain']['prompts']} prompts", box=box.SIMPLE_HEAD
+        title=f"Collecting the statistics of {found['approaches']['plain']['prompts']} prompts", box=box.SIMPLE_HEAD
     )
-    for heading in ("way", "calls", "at batch 1", "seconds", "peak MiB", "mask against plain"):
-        table.add_column(heading, justify="left" if heading in ("way", "mask against plain") else "right")
-    for name, way in found["ways"].items():
+    for heading in ("approach", "calls", "at batch 1", "seconds", "peak MiB", "mask against plain"):
+        table.add_column(heading, justify="left" if heading in ("approach", "mask against plain") else "right")
+    for name, cost in found["approaches"].items():
         compared = found["masks_against_plain"].get(name)
         mask = "" if compared is None else f"{compared['differing']} of {compared['selected']} entries differ"
-        cells = (str(way[key]) for key in ("calls", "image_calls", "seconds", "peak_mib"))
+        cells = (str(cost[key]) for key in ("calls", "image_calls", "seconds", "peak_mib"))
         table.add_row(name, *cells, "same bits" if compared and compared["identical"] else mask)
     console.print(table)
     over, fewer = found["overhead"], found["fewer_calls"]
     console.print(f"collect over bare calls: {over['ratio']:.3f} (goal: at most {over['goal']})")
-    console.print(f"fewer calls than the plain way: {fewer['factor']:.2f}x (goal: at least {fewer['goal']:g}x)")
+    console.print(f"fewer calls than the plain approach: {fewer['factor']:.2f}x (goal: at least {fewer['goal']:g}x)")
+    for steps, factors in found["whole_job"].items():
+        said = ", ".join(f"{factor:.2f}x {name}" for name, factor in factors.items())
+        console.print(f"the recipe's whole collect against the plain approach at {steps} steps: {said}")
 
 
 def main() -> None:
-    """Parse the command line; ``--way`` is how the benchmark calls itself."""
+    """Parse the command line; ``--approach`` is how the benchmark calls itself."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/testbed.toml"))
     for field in fields(Setting)[1:]:
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     parser.add_argument("--repeats", type=int, default=15, help="of the overhead measurement")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
-    parser.add_argument("--way", choices=("bare", "ours", "plain"), help=argparse.SUPPRESS)
+    parser.add_argument("--approach", choices=("bare", "ours", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--masks", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     setting = Setting(**{field.name: getattr(given, field.name) for field in fields(Setting)})
-    if given.way:
-        way = measure(given.way, setting.load(given.batch), setting.prompts, setting.sparsity, given.masks)
-        print(json.dumps(asdict(way)))
+    if given.approach:
+        cost = measure(given.approach, setting.load(given.batch), setting.prompts, setting.sparsity, given.masks)
+        print(json.dumps(asdict(cost)))
         return
     found = benchmark(setting, given.repeats)
     given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,7 @@ def write_recipe(
         for section in sections:
             part = part[section]
         part[name] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tomli_w.dumps(whole), encoding="utf-8")
     return path
 

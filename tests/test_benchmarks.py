@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import run
+from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe
 from tests.jobs import write_recipe
 
@@ -19,9 +20,9 @@ def test_benchmark_on_the_tiny_checkpoint(
 ) -> None:
     recipe, out = write_recipe(tmp_path / "tiny.toml", tiny_recipe), tmp_path / "bench.json"
 
-    def here(way: str, setting: run.Setting, batch: int, masks: Path) -> dict[str, object]:
+    def here(approach: str, setting: run.Setting, batch: int, masks: Path) -> dict[str, object]:
         """Without the new process, whose start takes longer than all else here."""
-        options = {**asdict(setting), "way": way, "batch": batch, "masks": masks}
+        options = {**asdict(setting), "approach": approach, "batch": batch, "masks": masks}
         found: dict[str, object] = json.loads(call(options))
         return found
 
@@ -36,10 +37,13 @@ def test_benchmark_on_the_tiny_checkpoint(
     size = {"prompts": 3, "steps": 4, "calls": 3, "sparsity": 0.05}
     printed = call({"recipe": recipe, **size, "repeats": 2, "out": out})
     found = json.loads(out.read_text())
-    assert found["ways"]["plain"]["calls"] == 2 * 3 * 4
-    assert found["ways"]["ours at batch 1"]["calls"] == (3 + 1) * 3
-    assert found["ways"]["ours at batch 2"]["calls"] == (2 + 1) * 3
+    assert found["approaches"]["plain"]["calls"] == 2 * 3 * 4
+    assert found["approaches"]["ours at batch 1"]["calls"] == (3 + 1) * 3
+    assert found["approaches"]["ours at batch 2"]["calls"] == (2 + 1) * 3
     assert found["fewer_calls"]["factor"] == 2.0
+    located = sum(map(len, prompt_sets(tiny_recipe).located))
+    calls = {"with evidence": 3 * (2 * located + 1), "without evidence": 3 * (located + 1)}
+    assert found["whole_job"] == {"4": {name: round(2 * located * 4 / count, 2) for name, count in calls.items()}}
     assert found["masks_against_plain"]["ours at batch 1"]["identical"]
     assert found["masks_against_plain"]["ours at batch 2"]["share"] < 0.01
     assert found["masks_against_plain"]["ours at batch 1"]["selected"] > 0

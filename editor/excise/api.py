@@ -120,10 +120,20 @@ class FinishedRun:
         base = open_checkpoint(recipe.model.path)
         return method(name).fit(RunMaterial.of(self._run, recipe, base, name, settings))
 
+    def release(self) -> Path:
+        """Make the run's release folder, as the command ``excise release`` does.
+
+        Raises:
+            ExciseError: the run is not finished, or its verdict refuses the edit.
+        """
+        from excise.release.folder import build_release
+
+        return build_release(self._run)
+
 
 def run_recipe(
-    recipe: Path | Recipe,
-    out: Path | None = None,
+    recipe: Path | str | Recipe,
+    out: Path | str | None = None,
     until: str = "report",
     fresh: bool = False,
     progress: Callable[[str], None] = print,
@@ -142,7 +152,8 @@ def run_recipe(
     """
     from excise.job.runner import run_job
 
-    return FinishedRun(run_job(recipe, out, until, fresh, progress).folder)
+    given = recipe if isinstance(recipe, Recipe) else Path(recipe)
+    return FinishedRun(run_job(given, Path(out) if out is not None else None, until, fresh, progress).folder)
 
 
 def open_run(folder: Path | str) -> FinishedRun:

@@ -42,7 +42,7 @@ def test_what_is_remembered_is_not_read_again(tmp_path: Path) -> None:
     path.write_bytes(b"some bytes")
     age(path)
     with path.open("rb") as file:
-        mark = hashing._mark(os.fstat(file.fileno()))
+        mark = hashing._state(os.fstat(file.fileno()))
     hashing._known[mark] = "remembered"
     assert sha256_file(path) == "remembered"
     del hashing._known[mark]

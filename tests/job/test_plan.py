@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from excise.checkpoint import Checkpoint
 from excise.cli import main
+from excise.job.demand import demand_of
 from excise.job.estimate import MIB, estimate
 from excise.job.runner import run_job
-from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe
-from tests.jobs import write_recipe
+from tests.conftest import changed
+from tests.jobs import context_of, write_recipe
 
 
 def plan(recipe: Path, out: Path) -> Result:
@@ -22,18 +25,40 @@ def plan(recipe: Path, out: Path) -> Result:
 
 def test_the_estimate_is_what_the_job_takes(tiny_recipe: Recipe, tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "recipe.toml", tiny_recipe)
-    sets = prompt_sets(tiny_recipe)
-    found = estimate(tiny_recipe, sets)
-    folder = run_job(path, tmp_path / "run")
+    found = estimate(context_of(tiny_recipe, tmp_path / "run"))
+    run = run_job(path, tmp_path / "run")
+    folder = run.folder
     weights = tiny_recipe.model.path / "unet" / "diffusion_pytorch_model.safetensors"
     assert (found.sites, found.architecture) == (7, "UNet2DConditionModel")
     assert found.edited < weights.stat().st_size < found.checkpoint
-    images = sum(file.stat().st_size for file in (folder / "images").glob("*.safetensors"))
+    images = sum(file.stat().st_size for file in run.images.rglob("*.safetensors"))
     assert found.images == pytest.approx(images, rel=0.01)
-    statistics = (folder / "statistics.safetensors").stat().st_size
+    statistics = run.statistics.stat().st_size
     assert found.statistics == pytest.approx(statistics, rel=0.15)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     assert size < found.disk < size + 3 * found.checkpoint + 80 * MIB
+
+
+def test_second_moments_are_counted(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    plain = estimate(context_of(tiny_recipe, tmp_path))
+    kinds = ("column_energy", "second_moment")
+    demand = dataclasses.replace(demand_of(tiny_recipe), kinds=kinds)
+    whole = estimate(context_of(tiny_recipe, tmp_path, demand=demand))
+    products = sum(site.neurons**2 for site in Checkpoint.open(tiny_recipe.model.path).sites())
+    scalars = 8 * plain.sites
+    assert whole.sums - plain.sums == 4 * products + scalars, "float32 while collecting"
+    groups = 2 * tiny_recipe.collect.groups + 1
+    assert whole.statistics - plain.statistics == groups * (8 * products + scalars), "float64 where kept"
+    assert whole.disk > plain.disk and whole.collect_calls == plain.collect_calls
+
+
+def test_without_evidence_fewer_prompts_are_denoised(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with_evidence, without = (
+        estimate(context_of(changed(tiny_recipe, "locate", evidence=evidence), tmp_path)) for evidence in (True, False)
+    )
+    located = sum(map(len, context_of(tiny_recipe, tmp_path).sets.located))
+    assert with_evidence.collect_calls - without.collect_calls == located * tiny_recipe.collect.calls
+    assert without.attack_calls == with_evidence.attack_calls
 
 
 def test_the_plan_is_printed_without_reading_weights(tiny_recipe: Recipe, tmp_path: Path) -> None:

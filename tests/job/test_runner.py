@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from diffusers import DiffusionPipeline
 
-from excise.job.fingerprints import hash_path
+from excise.files.hashing import hash_path
 from excise.job.sequence import NAMES, STAGES
 from excise.recipe import Recipe
+from excise.run.layout import Run
 from excise.run.record import JobRecord, load_record
 from tests.jobs import excise, refused, write_recipe
 
@@ -64,7 +65,7 @@ def recomputed(before: dict[str, int], folder: Path) -> list[str]:
 
 def test_run_leaves_every_output_and_a_record(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    record = load_record(folder)
+    record = load_record(Run(folder))
     assert list(record.stages) == list(NAMES)
     assert not record.unfinished
     for stage in STAGES:
@@ -85,8 +86,8 @@ def test_run_prints_progress_table_verdict_and_paths(finished: tuple[Path, str])
         assert f"[{number}/{len(NAMES)}] {name} …" in printed
     assert printed.count("peak memory") == len(NAMES)
     verdict = json.loads((folder / "verdict.json").read_text())
-    for arm in verdict["arms"].values():
-        assert arm["label"] in printed
+    for model in verdict["models"].values():
+        assert model["label"] in printed
     assert "VERDICT: refused" in printed
     flat = printed.replace("\n", "")
     assert str(folder / "report.html") in flat
@@ -107,13 +108,13 @@ def test_second_run_recomputes_nothing(recipe: Path, folder: Path) -> None:
 
 
 def test_changed_sparsity_recomputes_from_locate_on(tiny_recipe: Recipe, folder: Path, tmp_path: Path) -> None:
-    before, record = stamps(folder), load_record(folder)
+    before, record = stamps(folder), load_record(Run(folder))
     changed = write_recipe(tmp_path / "changed.toml", tiny_recipe, {"locate.sparsity": 0.2})
     result = excise("run", changed, "--out", folder, "--until", "edit")
     assert result.exit_code == 0
     assert "[3/7] locate … (changed: settings)" in result.stdout
     assert recomputed(before, folder) == ["locate", "edit"]
-    after = load_record(folder)
+    after = load_record(Run(folder))
     assert after.stages["collect"] == record.stages["collect"] and after.stages["rank"] == record.stages["rank"]
     assert after.stages["edit"].outputs != record.stages["edit"].outputs
     assert list(after.stages) == ["collect", "rank", "locate", "edit"]
@@ -123,7 +124,7 @@ def test_changed_sparsity_recomputes_from_locate_on(tiny_recipe: Recipe, folder:
 
 @pytest.mark.parametrize("name", ["collect", "rank", "locate", "edit"])
 def test_altered_output_is_recomputed_to_the_same_bytes(recipe: Path, folder: Path, name: str) -> None:
-    before, record = stamps(folder), load_record(folder)
+    before, record = stamps(folder), load_record(Run(folder))
     target = folder / OUTPUTS[name][0]
     if target.is_dir():
         target = target / "unet" / "diffusion_pytorch_model.safetensors"
@@ -135,7 +136,7 @@ def test_altered_output_is_recomputed_to_the_same_bytes(recipe: Path, folder: Pa
     assert f"{name} … (its output is missing or was altered)" in result.stdout
     timed = ["report"] if name == "collect" else []  # it prints the times in collect.json, which are never the same
     assert recomputed(before, folder) == [name, *timed]
-    assert sameness(load_record(folder), name) == sameness(record, name)
+    assert sameness(load_record(Run(folder)), name) == sameness(record, name)
 
 
 def test_missing_report_is_made_again(recipe: Path, folder: Path) -> None:
@@ -146,11 +147,11 @@ def test_missing_report_is_made_again(recipe: Path, folder: Path) -> None:
 
 
 def test_fresh_recomputes_everything(recipe: Path, folder: Path) -> None:
-    before, record = stamps(folder), load_record(folder)
+    before, record = stamps(folder), load_record(Run(folder))
     result = excise("run", recipe, "--out", folder, "--fresh", "--until", "locate")
     assert result.exit_code == 0
     assert recomputed(before, folder) == ["collect", "rank", "locate"]
-    again = load_record(folder)
+    again = load_record(Run(folder))
     assert list(again.stages) == ["collect", "rank", "locate"]
     assert all(sameness(again, name) == sameness(record, name) for name in again.stages)
     assert not (folder / "edited").exists()
@@ -165,7 +166,7 @@ def test_second_job_on_a_folder_is_refused(recipe: Path, folder: Path) -> None:
 
 def test_foreign_record_is_refused(recipe: Path, folder: Path) -> None:
     (folder / "job.json").write_text("{}{")
-    assert refused(excise("run", recipe, "--out", folder), "job.json: not the record of a job", "--fresh")
+    assert refused(excise("run", recipe, "--out", folder), "job.json: is not the record of a job", "--fresh")
 
 
 def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> subprocess.CompletedProcess[str]:
@@ -196,7 +197,7 @@ def test_killed_collect_resumes_to_the_same_bytes(
     out = tmp_path / "killed"
     assert begin_and_stop(recipe, out, signal.SIGKILL).returncode == -signal.SIGKILL
     left = {path.name: path.stat().st_mtime_ns for path in (out / "partial" / "collect").iterdir()}
-    assert left and "collect" in load_record(out).unfinished
+    assert left and "collect" in load_record(Run(out)).unfinished
     other = Path(shutil.copytree(out, tmp_path / "other"))
 
     assert excise("run", recipe, "--out", out, "--until", "collect").exit_code == 0

@@ -9,33 +9,43 @@ import pytest
 
 from excise.errors import ExciseError
 from excise.job import sweep as sweeping
-from excise.job.sweep import Sweep, describe, full_grid, run_sweep, small_grid
+from excise.job.demand import demand_of
+from excise.job.grids import GRIDS, demand_of_grid, describe
+from excise.job.sweep import Sweep, run_sweep, sweep_recipe
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Recipe
+from excise.recipe import Locate, Recipe
+from excise.run.layout import Run
+from excise.run.record import load_record
 from excise.stages import collect
+from excise.stages.context import Context
+from tests.conftest import changed
+from tests.jobs import context_of, write_recipe
 
 
 @pytest.fixture
-def collected(tiny_recipe: Recipe, tmp_path: Path) -> Path:
-    collect.run(tiny_recipe, prompt_sets(tiny_recipe), tmp_path)
-    return tmp_path
+def context(tiny_recipe: Recipe, tmp_path: Path) -> Context:
+    """Of a run that has collected what the recipe's own setting needs."""
+    found = context_of(changed(tiny_recipe, "locate", evidence=False), tmp_path)
+    collect.run(found)
+    return found
 
 
-def test_rows_are_written_once_and_a_sweep_goes_on(tiny_recipe: Recipe, collected: Path) -> None:
-    settings = [tiny_recipe.locate, tiny_recipe.locate.model_copy(update={"unit": "columns"})]
-    run_sweep(tiny_recipe, collected, 1, 4, settings[:1])
-    first = (collected / "sweep.csv").read_text()
-    table = run_sweep(tiny_recipe, collected, 1, 4, settings)
+def test_rows_are_written_once_and_a_sweep_goes_on(context: Context, tmp_path: Path) -> None:
+    settings = [context.recipe.locate, context.recipe.locate.model_copy(update={"unit": "columns"})]
+    table = tmp_path / "sweep.csv"
+    run_sweep(context, table, 1, 4, settings[:1])
+    first = table.read_text()
+    run_sweep(context, table, 1, 4, settings)
     assert table.read_text().startswith(first)
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == ["base", *map(describe, settings)]
-    assert float(rows[0]["zeroed"]) == 0.0 == float(rows[0]["drift"])
-    assert 0.0 < float(rows[1]["zeroed"]) < 1.0 and float(rows[1]["drift"]) > 0.0
+    assert float(rows[0]["changed"]) == 0.0 == float(rows[0]["drift"])
+    assert 0.0 < float(rows[1]["changed"]) < 1.0 and float(rows[1]["drift"]) > 0.0
 
 
 def test_no_held_out_or_judged_prompt_is_asked_for(
-    tiny_recipe: Recipe, collected: Path, monkeypatch: pytest.MonkeyPatch
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: set[str] = set()
     real = sweeping.replay
@@ -45,27 +55,51 @@ def test_no_held_out_or_judged_prompt_is_asked_for(
         return real(pipeline, prompts, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sweeping, "replay", watched)
-    run_sweep(tiny_recipe, collected, 1, 4, [tiny_recipe.locate])
-    sets = prompt_sets(tiny_recipe)
+    run_sweep(context, tmp_path / "sweep.csv", 1, 4, [context.recipe.locate])
+    sets = prompt_sets(context.recipe)
     located = {prompt.text for group in sets.located for prompt in group}
     assert located <= asked
     assert not asked & {prompt.text for prompt in (*sets.held_out, *sets.judged, *sets.never_seen)}
 
 
-def test_the_model_is_itself_again_after_a_row(tiny_recipe: Recipe, collected: Path) -> None:
-    sweep = Sweep(tiny_recipe, collected, 1, 4)
+def test_the_model_is_itself_again_after_a_row(context: Context) -> None:
+    sweep = Sweep(context, 1, 4)
     before = {name: value.clone() for name, value in sweep.network.state_dict().items()}
-    sweep.row(tiny_recipe.locate)
+    sweep.row(context.recipe.locate)
     assert all((before[name] == value).all() for name, value in sweep.network.state_dict().items())
 
 
-def test_grids_have_no_setting_twice_but_the_recipes_own(tiny_recipe: Recipe) -> None:
-    for grid in (small_grid, full_grid):
-        names = [describe(setting) for setting in grid(tiny_recipe)]
-        assert names[0] == describe(tiny_recipe.locate)
-        assert len(set(names[1:])) == len(names) - 1
+@pytest.mark.parametrize("grid", GRIDS)
+def test_grids_have_no_setting_twice_but_the_recipes_own(tiny_recipe: Recipe, grid: str) -> None:
+    names = [describe(setting) for setting in GRIDS[grid](tiny_recipe)]
+    assert names[0] == describe(tiny_recipe.locate)
+    assert len(set(names[1:])) == len(names) - 1
+
+
+def test_a_grid_asks_for_what_its_settings_need_and_no_control(tiny_recipe: Recipe) -> None:
+    ordinary = Locate(contrast="ordinary", rows="conditional")
+    assert demand_of_grid([ordinary]).sets == ("memorized", "contrast")
+    both = demand_of_grid([ordinary, Locate()])
+    assert (both.sets, both.rows) == (("memorized", "contrast", "empty"), ("both", "conditional"))
+    assert demand_of(tiny_recipe).sets == ("memorized", "control", "empty")
 
 
 def test_without_statistics_it_says_what_to_run(tiny_recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ExciseError, match="--until collect"):
-        Sweep(tiny_recipe, tmp_path, 1, 4)
+        Sweep(context_of(tiny_recipe, tmp_path), 1, 4)
+
+
+@pytest.mark.e2e
+def test_a_sweep_collects_in_a_folder_of_its_own_and_is_recomputed_for_another_recipe(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GRIDS, "one", lambda recipe: iter([recipe.locate, Locate(contrast="ordinary", calls=2)]))
+    recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe, {"locate.sparsity": 0.1})
+    out, said = tmp_path / "out", []
+    table = sweep_recipe(recipe, out, 1, 4, "one", said.append)
+    assert table == out / "sweep.csv" and len(table.read_text().splitlines()) == 4
+    assert list(load_record(Run(out).sweep_run).stages) == ["collect"] and not (out / "statistics.safetensors").exists()
+    assert any("collect …" in line for line in said)
+    write_recipe(recipe, tiny_recipe, {"locate.sparsity": 0.1, "collect.seed": 5})
+    sweep_recipe(recipe, out, 1, 4, "one", said.append)
+    assert "changed: settings" in said[-2], "statistics of another recipe were used"

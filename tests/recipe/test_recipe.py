@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 from pathlib import Path
 
 import pytest
 
+import excise.recipe
 from excise.errors import ExciseError
-from excise.recipe import load_recipe
+from excise.recipe import Recipe, load_recipe
+from excise.recipe.text import to_toml
+from tests.conftest import changed
 
 MINIMAL = """
 name = "one"
@@ -97,3 +102,39 @@ def test_full_recipe_edits_as_the_quick_one_does() -> None:
         assert getattr(quick, section) == getattr(full, section)
     assert full.validate_.seeds >= 10
     assert full.validate_.random_edits >= quick.validate_.random_edits
+
+
+def test_a_recipe_as_text_is_read_back_as_the_same_recipe(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    loaded = load_recipe(written(tmp_path, MINIMAL))
+    waived = changed(tiny_recipe, "verdict", drift=None, held_out_replication=0.2)
+    for recipe in (loaded, tiny_recipe, changed(waived, "edit", method="random")):
+        assert load_recipe(written(tmp_path, to_toml(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("addition", "named"),
+    [
+        ('[edit]\nmethod = "shrink"', "edit.method"),
+        ("[edit.random]\ndraw = -1", "edit.random.draw"),
+        ("[edit.zero]\nshare = 1", "edit.zero: unknown key"),
+        ('[attack]\nmethods = ["prayer"]', "attack.methods.0"),
+        ("[attack]\nmethods = []", "attack.methods"),
+    ],
+)
+def test_faults_of_methods_are_named(tmp_path: Path, addition: str, named: str) -> None:
+    with pytest.raises(ExciseError, match=f"recipe.toml: {named}"):
+        load_recipe(written(tmp_path, f"{MINIMAL}\n{addition}\n"))
+
+
+def test_every_key_is_documented() -> None:
+    """A key's text stands below it in the code; only names that explain themselves have none."""
+    bare = []
+    for file in (Path(excise.recipe.__file__).parent).glob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                for part, after in itertools.pairwise([*node.body, None]):
+                    if isinstance(part, ast.AnnAssign) and not (
+                        isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                    ):
+                        bare.append(f"{node.name}.{ast.unparse(part.target)}")
+    assert sorted(name for name in bare if not name.startswith("Recipe.")) == ["Edit.random", "Release.license_link"]

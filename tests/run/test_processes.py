@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from excise.job.fingerprints import hash_path
+from excise.files.hashing import hash_path
 from excise.recipe import Recipe
-from excise.run.processes import Team
+from excise.run.layout import Run
+from excise.run.processes import Processes
 from excise.run.record import load_record
 from tests.jobs import write_recipe
 
@@ -32,9 +33,9 @@ def run(recipe: Path, out: Path, processes: int) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_every_piece_is_done_once_even_by_more_processes_than_pieces(size: int) -> None:
-    parts = [Team(rank, size).mine(["a", "b", "c"]) for rank in range(size)]
+    parts = [Processes(rank, size).share(["a", "b", "c"]) for rank in range(size)]
     assert sorted(piece for part in parts for piece in part) == ["a", "b", "c"]
-    assert [Team(rank, size).leads for rank in range(size)] == [True] + [False] * (size - 1)
+    assert [Processes(rank, size).leads for rank in range(size)] == [True] + [False] * (size - 1)
 
 
 @pytest.mark.e2e
@@ -50,14 +51,14 @@ def test_two_processes_leave_the_bytes_of_one(tiny_recipe: Recipe, tmp_path: Pat
     both = run(recipe, tmp_path / "two", 2)
     assert alone.returncode == 3, alone.stderr
     assert both.stdout.count("VERDICT") == 1, both.stdout + both.stderr
-    one, two = (load_record(tmp_path / name).stages for name in ("one", "two"))
+    one, two = (load_record(Run(tmp_path / name)).stages for name in ("one", "two"))
     for name in ("collect", "rank", "locate", "edit"):
         for output, value in one[name].outputs.items():
             if output != "collect.json":
                 assert value == two[name].outputs[output], output
-    images = sorted((tmp_path / "one" / "images").glob("*.safetensors"))
+    images = sorted((tmp_path / "one" / "images" / "replay").glob("*.safetensors"))
     assert images and [hash_path(path) for path in images] == [
-        hash_path(tmp_path / "two" / "images" / path.name) for path in images
+        hash_path(tmp_path / "two" / "images" / "replay" / path.name) for path in images
     ]
     again = run(recipe, tmp_path / "two", 2)
     assert "[1/7] collect: done before" in again.stdout, again.stdout + again.stderr

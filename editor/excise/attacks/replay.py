@@ -27,11 +27,12 @@ def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], samp
     Noise is keyed by (prompt, seed), so models are compared image by image.
     """
     images = generate(pipeline, [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs], sampling)
-    if not images.isfinite().all():
-        raise ExciseError(
-            f"the model gives NaN or infinite pixels for {pairs[0][0].text!r}; choose model.dtype = 'float32', "
-            "or a milder edit"
-        )
+    for (trigger, _), image in zip(pairs, images, strict=True):
+        if not image.isfinite().all():
+            raise ExciseError(
+                f"the model gives NaN or infinite pixels for {trigger.text!r}; choose model.dtype = 'float32', "
+                "or a milder edit"
+            )
     return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu()
 
 

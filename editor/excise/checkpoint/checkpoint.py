@@ -79,7 +79,7 @@ class Checkpoint:
 
     @cached_property
     def _empty(self) -> nn.Module:
-        return empty_denoiser(self.architecture, self.denoiser)
+        return empty_denoiser(self.architecture, self.configuration(), self.denoiser)
 
     @cached_property
     def _sites(self) -> dict[str, tuple[Site, ...]]:
@@ -89,7 +89,7 @@ class Checkpoint:
         """The sites of a family, from the configuration alone.
 
         Raises:
-            ExciseError: as `excise.diffusion.sites.find_sites`.
+            ExciseError: as `excise.diffusion.sites.find_sites` and `excise.diffusion.sites.empty_denoiser`.
         """
         if family not in self._sites:
             self._sites[family] = find_sites(self._empty, family)

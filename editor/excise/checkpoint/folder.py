@@ -67,7 +67,7 @@ def read_index(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ExciseError(f"{file}: cannot be read ({error.strerror}); give a folder in diffusers layout") from error
     except (ValueError, RecursionError) as error:
-        raise ExciseError(f"{file}: not valid JSON: {error}") from error
+        raise ExciseError(f"{file}: not valid JSON: {error}; fetch it again") from error
     name = index.get("_class_name") if isinstance(index, dict) else None
     if not isinstance(name, str) or not hasattr(diffusers, name):
         raise ExciseError(f"{file}: _class_name: {name!r} is no pipeline of diffusers; custom pipelines are refused")

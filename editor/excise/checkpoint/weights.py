@@ -26,10 +26,10 @@ def copies_of(folder: Path) -> dict[str, tuple[Path, ...]]:
     for index in sorted(file for file in folder.glob("*.json") if INDEX_MARK in file.name):
         try:
             shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ExciseError(f"{index}: not an index of safetensors shards: {error}; fetch it again") from error
         for shard in shards:
-            if Path(shard).name != shard or not (folder / shard).is_file():
+            if not isinstance(shard, str) or Path(shard).name != shard or not (folder / shard).is_file():
                 raise ExciseError(f"{index}: shard {shard!r} is not beside it; fetch the checkpoint again")
         copies[index.name] = tuple(folder / shard for shard in shards)
     sharded = {file for files in copies.values() for file in files}

@@ -188,19 +188,27 @@ def _site(denoiser: nn.Module, name: str, first: int) -> Site:
     raise ExciseError(f"model.path: {name} is a {type(layer).__name__}; only plain linear layers are edited")
 
 
-def empty_denoiser(name: str, folder: Path) -> nn.Module:
+def empty_denoiser(name: str, configuration: Mapping[str, Any], folder: Path) -> nn.Module:
     """The denoiser that a configuration describes, without its weights (on the meta device).
 
     Args:
         name: its class, by the checkpoint's index.
-        folder: of its ``config.json``.
+        configuration: content of its ``config.json``.
+        folder: of that file, for messages.
 
     Raises:
-        ExciseError: an architecture that is not in the registry.
+        ExciseError: an architecture that is not in the registry; a configuration that describes no such network.
     """
     known: dict[str, Any] = {architecture.__name__: architecture for architecture in ARCHITECTURES}
     if name not in known:
         raise ExciseError(f"{folder}: denoiser {name} is not supported; supported: {SUPPORTED}")
-    with torch.device("meta"):
-        network: nn.Module = known[name].from_config(known[name].load_config(folder))
+    if not configuration:  # of nothing, diffusers would make its default network
+        raise ExciseError(f"{folder / 'config.json'}: is empty or not there; fetch the checkpoint again")
+    try:
+        with torch.device("meta"):
+            network: nn.Module = known[name].from_config(dict(configuration))
+    except Exception as error:  # a network's constructor may raise anything at values that it does not expect
+        raise ExciseError(
+            f"{folder / 'config.json'}: describes no {name} ({type(error).__name__}: {error}); fetch it again"
+        ) from error
     return network

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,22 +49,36 @@ def _copy(planned: Mapping[str, ChangedTensor], difference: Difference) -> Tenso
 
 def altered(folder: Path, planned: Mapping[str, ChangedTensor]) -> Iterator[str]:
     """Tensors of an edited folder that are not those of the record: by size, sha256, and number of zeros."""
-    headers: dict[str, dict[str, Entry]] = {}
+    for name, file, entry in _places(folder, planned):
+        tensor, copy = planned[name], planned[name].copies[file]
+        if entry is None:
+            yield f"{file}: {name} is not there, though it is said to be changed"
+            continue
+        size = math.prod(entry.shape)
+        if not max(copy.changed, tensor.zeroed or 0) <= tensor.entries <= size:
+            yield f"{file}: {name}: {copy.changed} changed of {tensor.entries} entries, of {size} in the file"
+        if tensor.zeroed is not None and copy.changed > tensor.zeroed:
+            yield f"{file}: {name}: {copy.changed} entries are said to differ, and only {tensor.zeroed} to be zeroed"
+        data = read_range(folder / file, entry)
+        if hashlib.sha256(data).hexdigest() != copy.after:
+            yield f"{file}: {name} does not have the sha256 that is recorded"
+        if tensor.zeroed is not None and (zeros := _zeros(data, entry)) < tensor.zeroed:
+            yield f"{file}: {name}: {tensor.zeroed} entries are said to be zeroed, and {zeros} are zero"
+
+
+def of_another_base(base: Path, planned: Mapping[str, ChangedTensor]) -> Iterator[str]:
+    """Tensors of a base that are not those that the record says were edited, by sha256."""
+    for name, file, entry in _places(base, planned):
+        found = hashlib.sha256(read_range(base / file, entry)).hexdigest() if entry else None
+        if found != planned[name].copies[file].before:
+            yield f"{file}: {name} does not have the sha256 that is recorded of the base"
+
+
+def _places(folder: Path, planned: Mapping[str, ChangedTensor]) -> Iterator[tuple[str, str, Entry | None]]:
+    """Every recorded copy of a tensor: its name, its file, and where it lies in that file, if it does."""
+    header = cache(lambda file: read_header(folder / file))
     for name, tensor in planned.items():
-        for file, copy in tensor.copies.items():
-            entries = headers.setdefault(file, read_header(folder / file))
-            if name not in entries:
-                yield f"{file}: {name} is not there, though it is said to be changed"
-                continue
-            entry = entries[name]
-            size = math.prod(entry.shape)
-            if not max(copy.changed, tensor.zeroed or 0) <= tensor.entries <= size:
-                yield f"{file}: {name}: {copy.changed} changed of {tensor.entries} entries, of {size} in the file"
-            data = read_range(folder / file, entry)
-            if hashlib.sha256(data).hexdigest() != copy.after:
-                yield f"{file}: {name} does not have the sha256 that is recorded"
-            if tensor.zeroed is not None and (zeros := _zeros(data, entry)) < tensor.zeroed:
-                yield f"{file}: {name}: {tensor.zeroed} entries are said to be zeroed, and {zeros} are zero"
+        yield from ((name, file, header(file).get(name)) for file in tensor.copies)
 
 
 def _zeros(data: bytes | bytearray, entry: Entry) -> int:

@@ -30,7 +30,7 @@ class ChangedTensor(Part):
     """Entries that the edit could have changed: the site's part of the tensor."""
     zeroed: Count | None
     """How many of them it set to zero, where that is all it did; those that were zero already are counted too."""
-    copies: dict[str, TensorCopy]
+    copies: Annotated[dict[str, TensorCopy], Field(min_length=1)]
     """By name of the file that holds the copy."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+import torch
+
 from excise.diffusion.load import pick_device, pick_dtype
 from excise.mathematics.statistics import STATISTICS
 from excise.prompts.questions import questions_of
@@ -15,7 +17,6 @@ from excise.trial.images import blocks_of
 from excise.trial.subjects import subjects_of
 
 MIB = 2**20
-FLOAT32, FLOAT64 = 4, 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Estimate:
     sums: int
     """Running sums of one set of prompts: device memory while collecting."""
     statistics: int
-    """On disk: partial results of every chunk, and what is merged of them."""
+    """What is kept of every group, in memory while it is merged, and on disk."""
+    partial: int
+    """On disk until collect is done: the sums of every chunk."""
     images: int
     """Images of all models, as they are kept in the run's folder."""
     disk: int
@@ -52,9 +55,13 @@ def estimate(context: Context) -> Estimate:
     sites = base.sites(recipe.collect.sites)
     places = [place for found in base.places([site.tensor for site in sites]).values() for place in found]
     files = base.size()
-    sums = len(demand.rows) * sum(
-        STATISTICS[kind].numbers(recipe.collect.calls, site.neurons) for kind in demand.kinds for site in sites
-    )
+    sums = [
+        STATISTICS[kind].zeros(recipe.collect.calls, site.neurons, torch.device("meta"))
+        for _ in demand.rows
+        for kind in demand.kinds
+        for site in sites
+    ]
+    kept = sum(tensor.nbytes for statistic in sums for tensor in statistic.tensors().values())
     chunks = plan_chunks(recipe, sets, demand)
     groups = sum(len(sets.located) if name in GROUPED else 1 for name in demand.sets)
     blocks = blocks_of(
@@ -64,7 +71,6 @@ def estimate(context: Context) -> Estimate:
     )
     images = sum(len(block.pairs) for block in blocks)
     side = _side(context)
-    statistics = (groups + len(chunks)) * sums * FLOAT64
     return Estimate(
         architecture=base.architecture,
         sites=len(sites),
@@ -74,10 +80,11 @@ def estimate(context: Context) -> Estimate:
         edited=sum(entry.stop - entry.start for _, entry in places),
         checkpoint=files,
         weights=base.numbers() * pick_dtype(recipe.model.dtype, pick_device(recipe.model.device)).itemsize,
-        sums=sums * (FLOAT64 if demand.kinds == ("column_energy",) else FLOAT32),
-        statistics=statistics,
+        sums=sum(value.nbytes for statistic in sums for value in vars(statistic).values() if torch.is_tensor(value)),
+        statistics=groups * kept,
+        partial=len(chunks) * kept,
         images=images * prod((3, side, side)),
-        disk=2 * files + 2 * statistics + images * prod((3, side, side)) + 64 * MIB,
+        disk=2 * files + (2 * groups + len(chunks)) * kept + images * prod((3, side, side)) + 64 * MIB,
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
         attack_calls=images * recipe.sampling.steps,
     )

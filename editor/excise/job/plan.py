@@ -65,7 +65,8 @@ def show_plan(context: Context, console: Console) -> bool:
         f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
     )
     table.add_row("collected", f"{', '.join(context.demand.kinds)} of {', '.join(context.demand.sets)} prompts")
-    table.add_row("statistics", f"{_size(found.sums)} of sums in memory, {_size(found.statistics)} on disk")
+    table.add_row("sums", f"{_size(found.sums)} on {device.type} while collecting")
+    table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
     table.add_row("disk", f"{_size(found.disk)} needed in {folder}, {_size(free)} free")
     console.print(table)
     faults = []

@@ -94,11 +94,6 @@ class ColumnEnergy:
         columns = ([getattr(part, name) for part in parts] for name in SUMS)
         return cls(*(sum(column[1:], start=column[0]) for column in columns))
 
-    @staticmethod
-    def numbers(calls: int, neurons: int) -> int:
-        """Numbers that the sums of one site hold."""
-        return calls * (3 * neurons + 1) + 1
-
 
 def column_norm(found: ColumnEnergy) -> Tensor:
     """Root mean square over prompts and tokens of the token-normalised activations: ``(calls, neurons)`` float64.

@@ -52,11 +52,6 @@ class SecondMoment:
         products = sum((part.products for part in parts[1:]), start=parts[0].products)
         return cls(products, sum((part.tokens for part in parts[1:]), start=parts[0].tokens))
 
-    @staticmethod
-    def numbers(calls: int, neurons: int) -> int:
-        """Numbers that the sums of one site hold."""
-        return neurons * neurons + 1
-
 
 def mean_product(found: SecondMoment) -> Tensor:
     """E[x xᵀ] over tokens: ``(neurons, neurons)``."""

@@ -53,11 +53,6 @@ class Statistic(Protocol):
         """Sums of the union, added in the order given, so that the same parts give the same bits."""
         ...
 
-    @staticmethod
-    def numbers(calls: int, neurons: int) -> int:
-        """Numbers that the sums of one site hold, for estimates of memory and disk."""
-        ...
-
 
 STATISTICS: dict[str, type[Statistic]] = {
     "column_energy": ColumnEnergy,

@@ -40,12 +40,13 @@ class Recipe(Section):
     release: Release = Release()
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path | str) -> Recipe:
     """Read a recipe; paths in it are relative to the working directory.
 
     Raises:
         ExciseError: the file is missing, not TOML, or has an unknown key or a wrong value; the message names it.
     """
+    path = Path(path)
     try:
         recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:

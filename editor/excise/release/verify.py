@@ -13,8 +13,10 @@ from pathlib import Path
 
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.compare import compare_folders
+from excise.checkpoint.tensorfile import read_header
 from excise.diffusion.load import DENOISERS
-from excise.edits.planned import altered, unplanned
+from excise.edits.planned import altered, of_another_base, unplanned
+from excise.edits.record import ChangedTensor
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
 from excise.prompts.questions import question
@@ -115,6 +117,10 @@ def _edit(folder: Path, record: Record) -> Finding:
 
     def look() -> Iterator[str]:
         edit, before = record.edit, record.base.files
+        recipe = Recipe.model_validate(tomllib.loads(record.recipe))
+        for key, asked in (("method", recipe.edit.method), ("sites", recipe.collect.sites)):
+            if getattr(edit, key) != asked:
+                yield f"{RECORD}: edit.{key} is {getattr(edit, key)!r}, but the recipe's {asked!r}"
         for name in sorted(record.files.keys() ^ (edit.files.keys() | record.own())):
             yield f"{RECORD}: {name}: neither of the model nor excise's own, or not listed"
         yield from (
@@ -136,23 +142,33 @@ def _edit(folder: Path, record: Record) -> Finding:
 
 
 def _tensors(folder: Path, record: Record) -> Iterator[str]:
-    """The tensors that are named lie in the denoiser's changed files, with the size, hash and zeros that are stated."""
+    """The tensors that are named lie in the denoiser's changed files, in every copy of the weights, with the size, hash
+    and zeros that are stated."""
     edit = record.edit
-    weights = {name for name in edit.changed if name.split("/")[0] in DENOISERS and name.endswith(".safetensors")}
+    every = [name for name in edit.files if name.split("/")[0] in DENOISERS and name.endswith(".safetensors")]
+    weights = set(every) & set(edit.changed)
     yield from (
         f"{RECORD}: {name}: changed, and not weights of the denoiser" for name in edit.changed if name not in weights
     )
+    for file in every:
+        held = read_header(folder / file).keys() & edit.tensors.keys()
+        left = sorted(name for name in held if file not in edit.tensors[name].copies)
+        yield from (f"{file}: {name}: a copy that is not said to be changed" for name in left)
     for name, tensor in edit.tensors.items():
         yield from (
             f"{RECORD}: {name}: said to be changed in {file}, which is not among the changed weights"
             for file, copy in tensor.copies.items()
             if copy.changed and file not in weights
         )
-    planned = {
-        name: tensor for name, tensor in edit.tensors.items() if all(file in edit.files for file in tensor.copies)
-    }
+    planned = _planned(record)
     yield from (f"{RECORD}: {name}: in a file that is not the model's" for name in edit.tensors.keys() - planned.keys())
     yield from altered(folder, planned)
+
+
+def _planned(record: Record) -> dict[str, ChangedTensor]:
+    """The tensors that are named, without those in files that are not the model's."""
+    files = record.edit.files
+    return {name: tensor for name, tensor in record.edit.tensors.items() if tensor.copies.keys() <= files.keys()}
 
 
 def _verdict(folder: Path, record: Record) -> Finding:
@@ -207,6 +223,7 @@ def _against(base: Path | None, folder: Path, record: Record) -> Finding:
                 yield f"{base / name}: missing, or not the base's that was edited"
         shared = record.files.keys() - record.own()
         yield from unplanned(compare_folders(base, folder, only=shared), record.edit.tensors)
+        yield from of_another_base(base, _planned(record))
 
     tensors = len(record.edit.tensors)
     return _caught("base", look, f"nothing differs from {base} but {tensors} planned tensors")

@@ -115,9 +115,9 @@ class Run:
         return self.folder / RELEASE
 
     @property
-    def sweep(self) -> Path:
-        """Folder of the run that a sweep collects in: settings need more statistics than the recipe's own."""
-        return self.folder / SWEEP
+    def sweep_run(self) -> Run:
+        """The run that a sweep collects in: settings need more statistics than the recipe's own."""
+        return Run(self.folder / SWEEP)
 
     @property
     def sweep_table(self) -> Path:

@@ -1,4 +1,4 @@
-"""Three ways through the denoiser, each run in a process of its own so that its peak memory is its own.
+"""Three approaches to collecting, each run in a process of its own so that its peak memory is its own.
 
 ``bare``
     The denoiser calls of ``ours``, without hooks and without sums.
@@ -9,9 +9,9 @@
     batch 1, of the prompt and of the empty prompt from the same latent, each decoded to an image, with the sites
     looked at in every call and the sums of all calls kept.
 
-All three see the same prompts: memorized and empty. The control and the ordinary contrast, which only ``ours``
-collects in a job, are left out of the comparison. ``ours`` and ``plain`` end in the published mask, by the same
-functions.
+All three see the same prompts, memorized and empty: what the published setting demands without evidence of a shared
+subspace. What a whole job collects, evidence included, is counted in `job_calls`. ``ours`` and ``plain`` end in the
+published mask, by the same functions.
 """
 
 from __future__ import annotations
@@ -24,28 +24,32 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
-from excise.mathematics.moments import Moments, column_norm, merge, token_energy
 from safetensors.torch import save_file
 from torch import Tensor
 
-from excise.checkpoint.weights import read_tensor
+from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import denoise, noise_key
-from excise.diffusion.load import denoiser, load_pipeline, pick_device, pick_dtype
+from excise.diffusion.load import denoiser, pick_device, pick_dtype, quiet_libraries
 from excise.diffusion.observe import site_inputs
 from excise.diffusion.sites import Site, find_sites
-from excise.job.preflight import quiet_libraries
+from excise.job.demand import demand_of
+from excise.mathematics.column_energy import ColumnEnergy, column_norm
 from excise.mathematics.wanda import exceeds, select_entries, vote
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe
-from excise.stages.collect import FIELDS, Chunk, collect_chunk
-from excise.stages.locate import pack
+from excise.run.statistics import Demand, sums_of
+from excise.run.subspace import pack
+from excise.stages.collect import SPENT, Chunk, collect_chunk, plan_chunks
+
+PUBLISHED = Demand(("memorized", "empty"), ("both",), ("column_energy",))
+"""What the published setting is made from."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """What one way cost."""
+class Cost:
+    """What one approach cost."""
 
-    way: str
+    approach: str
     batch: int
     prompts: int
     calls: int
@@ -62,7 +66,7 @@ def load(recipe: Recipe) -> tuple[DiffusionPipeline, tuple[Site, ...]]:
     """The recipe's pipeline and its sites."""
     quiet_libraries()
     device = pick_device(recipe.model.device)
-    pipeline = load_pipeline(recipe.model.path, pick_dtype(recipe.model.dtype, device), device)
+    pipeline = Checkpoint.open(recipe.model.path).load(pick_dtype(recipe.model.dtype, device), device)
     return pipeline, find_sites(denoiser(pipeline))
 
 
@@ -91,33 +95,36 @@ def bare(recipe: Recipe, pipeline: DiffusionPipeline, chunk: Chunk) -> int:
 
 def ours(
     recipe: Recipe, pipeline: DiffusionPipeline, sites: tuple[Site, ...], chunks: list[Chunk]
-) -> tuple[dict[str, list[Moments]], int]:
-    """Collect the chunks; the moments of each set by site, and the calls made."""
+) -> tuple[dict[str, list[ColumnEnergy]], int]:
+    """Collect the chunks; the sums of each set by site, and the calls made."""
     parts: dict[str, list[dict[str, Tensor]]] = {"memorized": [], "empty": []}
     for chunk in chunks:
-        parts[chunk.set].append(collect_chunk(recipe, pipeline, sites, chunk))
+        parts[chunk.set].append(collect_chunk(recipe, pipeline, sites, chunk, PUBLISHED))
+    made = sum(int(part.pop(SPENT)[0]) for done in parts.values() for part in done)
 
-    def moments(part: dict[str, Tensor], site: Site) -> Moments:
-        return Moments(*(part[f"both/{site.name}/{field}"] for field in FIELDS))
+    def merged(done: list[dict[str, Tensor]], site: Site) -> ColumnEnergy:
+        found = [sums_of(part)["both", "column_energy", site.name] for part in done]
+        return ColumnEnergy.merge([energy for energy in found if isinstance(energy, ColumnEnergy)])
 
-    found = {name: [merge([moments(part, site) for part in done]) for site in sites] for name, done in parts.items()}
-    return found, sum(int(part["cost"][0]) for done in parts.values() for part in done)
+    return {name: [merged(done, site) for site in sites] for name, done in parts.items()}, made
 
 
 def plain(
     recipe: Recipe, pipeline: DiffusionPipeline, sites: tuple[Site, ...], texts: list[str]
-) -> tuple[dict[str, list[Moments]], int]:
-    """The plain way; the moments of each set by site, of every call, and the calls made."""
+) -> tuple[dict[str, list[ColumnEnergy]], int]:
+    """The plain approach; the sums of each set by site, of every call, and the calls made."""
     pipeline.scheduler.set_timesteps(recipe.sampling.steps)
     total = len(pipeline.scheduler.timesteps)
     found = {
-        name: [Moments.zeros(total, site.neurons, pipeline.device) for site in sites] for name in ("memorized", "empty")
+        name: [ColumnEnergy.zeros(total, site.neurons, pipeline.device) for site in sites]
+        for name in ("memorized", "empty")
     }
     made = call = 0
     target = found["memorized"]
 
     def receive(site: int, inputs: Tensor, _pass: int) -> None:
-        target[site].add(call, token_energy(inputs).sum(dim=0, keepdim=True), len(inputs) * inputs.shape[1])
+        target[site].add(inputs.unsqueeze(1))  # all rows are of one prompt
+        target[site].end_call(call)
 
     def after_call(index: int) -> None:
         nonlocal call, made
@@ -133,12 +140,12 @@ def plain(
 
 
 def published_masks(
-    recipe: Recipe, sites: tuple[Site, ...], found: dict[str, list[Moments]], sparsity: float
+    recipe: Recipe, sites: tuple[Site, ...], found: dict[str, list[ColumnEnergy]], sparsity: float
 ) -> dict[str, Tensor]:
     """The published mask of each site, packed: top k per row, above the empty prompt's norm, union of the calls."""
-    masks = {}
+    masks, checkpoint = {}, Checkpoint.open(recipe.model.path)
     for i, site in enumerate(sites):
-        weight = read_tensor(recipe.model.path, site.tensor)
+        weight = checkpoint.read(site.tensor)
         norm, contrast = (column_norm(found[name][i]).cpu() for name in ("memorized", "empty"))
         calls = [
             select_entries(weight, norm[call], exceeds(norm[call], contrast[call]), sparsity)
@@ -148,16 +155,27 @@ def published_masks(
     return masks
 
 
-def measure(way: str, recipe: Recipe, limit: int, sparsity: float, masks: Path) -> Way:
-    """Go one way in this process; writes the masks it ends in to ``masks`` (``bare`` has none)."""
+def job_calls(recipe: Recipe) -> dict[str, int]:
+    """Denoiser calls at batch 1 of a job's whole collect, with and without evidence, and of the plain approach."""
+    sets = prompt_sets(recipe)
+    found = {}
+    for name, evidence in (("with evidence", True), ("without evidence", False)):
+        settings = recipe.model_copy(update={"locate": recipe.locate.model_copy(update={"evidence": evidence})})
+        chunks = plan_chunks(settings, sets, demand_of(settings))
+        found[name] = sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls
+    return found | {"plain": 2 * sum(map(len, sets.located)) * recipe.sampling.steps}
+
+
+def measure(approach: str, recipe: Recipe, limit: int, sparsity: float, masks: Path) -> Cost:
+    """Take one approach in this process; writes the masks it ends in to ``masks`` (``bare`` has none)."""
     texts = memorized_texts(recipe, limit)
     pipeline, sites = load(recipe)
     chunks = chunks_of(recipe, texts)
     started = time.monotonic()
-    found: dict[str, list[Moments]] = {}
-    if way == "bare":
+    found: dict[str, list[ColumnEnergy]] = {}
+    if approach == "bare":
         calls = sum(bare(recipe, pipeline, chunk) for chunk in chunks)
-    elif way == "ours":
+    elif approach == "ours":
         found, calls = ours(recipe, pipeline, sites, chunks)
     else:
         found, calls = plain(recipe, pipeline, sites, texts)
@@ -165,8 +183,9 @@ def measure(way: str, recipe: Recipe, limit: int, sparsity: float, masks: Path) 
     peak = peak_mib(pipeline.device)
     if found:
         save_file(published_masks(recipe, sites, found, sparsity), masks)
-    images = calls if way == "plain" else (len(texts) + 1) * recipe.collect.calls
-    return Way(way, 1 if way == "plain" else recipe.sampling.batch, len(texts), calls, images, round(seconds, 2), peak)
+    images = calls if approach == "plain" else (len(texts) + 1) * recipe.collect.calls
+    batch = 1 if approach == "plain" else recipe.sampling.batch
+    return Cost(approach, batch, len(texts), calls, images, round(seconds, 2), peak)
 
 
 def peak_mib(device: torch.device) -> int:
