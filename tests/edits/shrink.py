@@ -16,6 +16,7 @@ from excise.edits.base import Edit, Material, Needs
 from excise.mathematics.second_moment import SecondMoment, mean_product
 
 NEEDS = Needs(statistics=frozenset({"second_moment"}))
+ZEROES = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, HfFileSystem, constants
+from huggingface_hub.utils import disable_progress_bars
 
 from tests.hub.server import Hub
 
@@ -33,7 +34,7 @@ def at_home(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    disable_progress_bars()  # the variable for it was read when the client was imported
     HfFileSystem.clear_instance_cache()
     return home
 

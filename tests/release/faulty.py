@@ -76,7 +76,7 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.hub.faulty", "excise.cli", "excise.release.publish"])
+_SERVER.set_forkserver_preload(["tests.release.faulty", "excise.cli", "excise.release.publish"])
 
 
 def publishing(

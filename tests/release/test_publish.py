@@ -9,21 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result
 from huggingface_hub import snapshot_download
 
+from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import generate
-from excise.diffusion.load import load_pipeline
-from excise.job.fingerprints import hash_path
+from excise.files.hashing import hash_path
 from excise.recipe import Sampling
-from excise.release import remote_files as remote
+from excise.run.layout import Run
 from excise.run.record import load_record
 from tests.hub import command
-from tests.hub.faults import Fault, call
 from tests.hub.server import Hub
 from tests.jobs import excise, refused
+from tests.release.publishing import REPO, TOKENS, is_whole, publish, release_files
 
-REPO = "acme/tiny-excised"
 SAME_IMAGES = """
 import sys, numpy, torch
 from diffusers import DiffusionPipeline
@@ -36,35 +34,12 @@ images = [
 print("the same" if numpy.array_equal(*images) and images[0].std() > 0 else "others")
 """
 """What a user does with a repository's name, and with a folder."""
-TOKENS = ("hf_alice", "hf_rita", "hf_bob")
-
-
-def release_files(release: Path) -> dict[str, bytes]:
-    return {path.relative_to(release).as_posix(): path.read_bytes() for path in release.rglob("*") if path.is_file()}
-
-
-def is_whole(hub: Hub, release: Path) -> bool:
-    """Whether the default branch is the release, byte for byte."""
-    if ("model", REPO) not in hub.repos:
-        return False
-    found = hub.files(REPO)
-    found.pop(".gitattributes")
-    return found == release_files(release)
-
-
-def publish(release: Path, *arguments: object) -> Result:
-    """With the key that the tests' releases are signed with."""
-    keys = [folder / "key.pub" for folder in (release.parent.parent, release.parent) if (folder / "key.pub").is_file()]
-    return excise("publish", release, *arguments, *(("--public-key", keys[0]) if keys else ()))
-
-
-@pytest.fixture
-def release(released: Path) -> Path:
-    return released / "run" / "release"
 
 
 def images(folder: Path) -> torch.Tensor:
-    return generate(load_pipeline(folder, torch.float32, torch.device("cpu")), ["a red circle"], [0], Sampling(steps=2))
+    return generate(
+        Checkpoint.open(folder).load(torch.float32, torch.device("cpu")), ["a red circle"], [0], Sampling(steps=2)
+    )
 
 
 @pytest.mark.e2e
@@ -141,53 +116,6 @@ def test_a_second_release_takes_only_what_changed(hub: Hub, at_home: Path, relea
     assert set(hub.repo(REPO).tags) == {"v1", "v2"}
 
 
-def test_visibility_and_gate_come_last(hub: Hub, at_home: Path, released: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(released / "run", tmp_path / "run")
-    shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
-    text = (released / "recipe.toml").read_text()
-    text = text.replace('visibility = "private"', 'visibility = "public"').replace('gated = "no"', 'gated = "manual"')
-    (tmp_path / "recipe.toml").write_text(text)
-    assert excise("run", tmp_path / "recipe.toml", "--out", run).exit_code == 0
-    assert publish(run / "release", "--repo", REPO).exit_code == 0
-    assert not hub.repo(REPO).private and hub.repo(REPO).gated == "manual"
-    order = [request.endpoint for request in hub.requests]
-    first, last = (i for i, name in enumerate(order) if name == "settings")  # the gate at once, opening at the end
-    assert first < order.index("preupload") < order.index("tag") < last
-
-
-def test_an_open_repository_is_closed_before_anything_travels(hub: Hub, at_home: Path, release: Path) -> None:
-    hub.add_repo(REPO)
-    seen: list[bool] = []
-    hub.faults.add(Fault("preupload", 1, call(lambda: seen.append(hub.repo(REPO).private))))
-    assert publish(release, "--repo", REPO).exit_code == 0
-    assert seen == [True]
-
-
-@pytest.mark.parametrize("endpoint", ["whoami", "preupload", "lfs-batch"])
-@pytest.mark.parametrize("small", [remote.SMALL, 1000])
-def test_what_goes_out_is_what_was_verified(
-    hub: Hub,
-    at_home: Path,
-    released: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    endpoint: str,
-    small: int,
-) -> None:
-    """Though a file changes on the way: small ones are held, of large ones the change is noticed."""
-    monkeypatch.setattr(remote, "SMALL", small)
-    copy = shutil.copytree(released / "run" / "release", tmp_path / "run" / "release")
-    shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
-    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
-    hub.faults.add(Fault(endpoint, 1, call(lambda: weights.write_bytes(weights.read_bytes()[:-4] + b"junk"))))
-    done = publish(copy, "--repo", REPO)
-    if small == remote.SMALL and small > weights.stat().st_size:
-        assert done.exit_code == 0 and is_whole(hub, released / "run" / "release")
-    else:
-        assert done.exit_code == 1 and sorted(hub.files(REPO)) == [".gitattributes"], done.output
-        assert done.stderr.splitlines()[-1].startswith(f"{REPO}: the default branch is as it was")
-
-
 def test_a_signed_release_needs_its_key(hub: Hub, at_home: Path, release: Path) -> None:
     assert refused(excise("publish", release, "--repo", REPO), "it is signed", "--public-key")
     assert not hub.requests
@@ -213,43 +141,10 @@ def test_what_may_not_go_out_does_not(hub: Hub, at_home: Path, released: Path, t
     assert refused(publish(tmp_path, "--repo", REPO), "not a verified release", "EXCISE.json")
     run = shutil.copytree(released / "run", tmp_path / "run")
     (run / "edited" / "README.md").write_text("# no licence\n")
-    record = load_record(run)
+    record = load_record(Run(run))
     record.stages["edit"].outputs["edited"] = hash_path(run / "edited")
-    record.save(run)
+    record.save(Run(run))
     assert excise("release", run).exit_code == 0
     shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
     assert refused(publish(run / "release", "--repo", REPO), "licence of the base is unknown")
     assert not hub.requests
-
-
-@pytest.mark.parametrize(
-    ("token", "repo", "words"),
-    [
-        ("hf_rita", REPO, ("only reads",)),
-        ("hf_bob", REPO, ("bob cannot write for 'acme'", "under bob")),
-        ("hf_wrong", REPO, ("401", "hf auth login")),
-        ("hf_alice", "nobody/x", ("alice cannot write for 'nobody'", "alice, acme")),
-        ("hf_alice", "acme", ("acme",)),
-        ("hf_alice", "acme/a b", ("acme/a b",)),
-    ],
-)
-def test_rights_and_names(
-    hub: Hub,
-    at_home: Path,
-    release: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    token: str,
-    repo: str,
-    words: tuple[str, ...],
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", token)
-    done = publish(release, "--repo", repo)
-    assert refused(done, *words) and token not in done.output
-    assert not [request for request in hub.requests if request.method not in ("GET", "HEAD")]
-
-
-def test_a_name_that_holds_something_else_is_left_alone(hub: Hub, at_home: Path, release: Path) -> None:
-    hub.add_repo(REPO, {"model.safetensors": b"other", "README.md": b"mine"})
-    head = hub.head(REPO)
-    assert refused(publish(release, "--repo", REPO), "taken", "choose another name")
-    assert hub.head(REPO) == head and not hub.repo(REPO).discussions

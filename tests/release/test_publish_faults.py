@@ -11,11 +11,11 @@ import pytest
 from click.testing import Result
 from huggingface_hub import HfApi
 
-from tests.hub.faults import Fault, call, wrong_bytes
-from tests.hub.faulty import OUTAGES, name_of, publishing
+from tests.hub.faults import Fault, call, call_after, wrong_bytes
 from tests.hub.server import Hub
-from tests.hub.test_publish import REPO, TOKENS, is_whole
 from tests.jobs import excise
+from tests.release.faulty import OUTAGES, name_of, publishing
+from tests.release.publishing import REPO, TOKENS, is_whole
 
 UNTOUCHED = [".gitattributes"]
 
@@ -132,8 +132,6 @@ BYTES = ("resolve-head", "resolve", "cdn")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_between_any_two_requests(hub: Hub, at_home: Path, release: Path, tmp_path: Path, when: str) -> None:
     """Each time a new client goes on with a new repository; killed before the server acts, or after."""
-    from tests.hub.faults import call_after
-
     alone = publishing(hub.endpoint, at_home / "hub", release, REPO, tmp_path / "alone.txt")
     alone.start()
     alone.join(60)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from huggingface_hub import snapshot_download
 
+from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import generate
-from excise.diffusion.load import load_pipeline
 from excise.recipe import load_recipe
 from excise.release.provenance import read_record
 from tests.hub.server import Hub
@@ -37,8 +37,8 @@ def test_the_testbeds_edit_goes_out_and_comes_back(hub: Hub, at_home: Path, tmp_
     done = excise("run", recipe, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     release = tmp_path / "run" / "release"
-    sets = read_record(release).verdict["arms"]
-    rates = [sets[arm]["sets"]["held_out_verbatim"]["memorization_rate"] for arm in ("base", "edited")]
+    models = read_record(release).verdict.models
+    rates = [models[name].sets["held_out_verbatim"].memorization_rate for name in ("base", "edited")]
     assert rates[0] == 1.0 and rates[1] <= 0.25
     assert excise("publish", release, "--repo", REPO).exit_code == 0
 
@@ -47,7 +47,7 @@ def test_the_testbeds_edit_goes_out_and_comes_back(hub: Hub, at_home: Path, tmp_
     assert checked.exit_code == 0, checked.output
     prompts = ["a red circle in the center of a blue plain background", "a page of printed text"]
     mine, theirs = (
-        generate(load_pipeline(folder, torch.float32, torch.device("cpu")), prompts, [0, 1], shipped.sampling)
+        generate(Checkpoint.open(folder).load(torch.float32, torch.device("cpu")), prompts, [0, 1], shipped.sampling)
         for folder in (tmp_path / "run" / "edited", fetched)
     )
     assert torch.equal(mine, theirs) and mine.std() > 0.05

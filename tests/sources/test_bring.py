@@ -13,53 +13,18 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from excise.recipe import Recipe, load_recipe
+from excise.run.layout import Run
 from excise.run.record import load_record
-from excise.sources.bring import bring, pinned
-from tests.conftest import build_tiny_pipeline
+from excise.sources.bring import CHECKPOINTS, bring, pinned
 from tests.checkpoint.original import save_original
+from tests.conftest import build_tiny_pipeline
 from tests.hub import command
 from tests.hub.server import Hub
 from tests.jobs import excise, refused, write_recipe
-from tests.test_team import LAUNCH
+from tests.run.test_processes import LAUNCH
+from tests.sources.conftest import folder_files
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-def folder_files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def repo(hub: Hub, tiny_checkpoint: Path) -> str:
-    """The tiny checkpoint in a repository, with what repositories hold besides; returns the commit."""
-    files = folder_files(tiny_checkpoint) | {
-        "README.md": b"---\nlicense: openrail++\n---\n# Tiny\n",
-        "LICENSE.md": b"terms\n",
-        "unet/diffusion_pytorch_model.bin": b"a pickle",
-        "tiny-pruned.safetensors": b"one file",
-        "scripts/run.py": b"print()",
-    }
-    return hub.add_repo("acme/tiny", files)
-
-
-@pytest.fixture
-def tables(hub: Hub, tiny_tables: Path) -> None:
-    hub.add_repo(
-        "acme/prompts", {f"data/{name}": data for name, data in folder_files(tiny_tables).items()}, kind="dataset"
-    )
-    hub.add_repo("acme/judged", {"judged.csv": (tiny_tables / "judged.csv").read_bytes()}, kind="dataset")
-
-
-@pytest.fixture
-def recipe(tiny_recipe: Recipe, tmp_path: Path) -> Path:
-    changes = {
-        "model.path": "hf://acme/tiny",
-        "prompts.memorized": "hf://datasets/acme/prompts@main/data/memorized.csv",
-        "prompts.ordinary": "hf://datasets/acme/prompts/data/ordinary.csv",
-        "prompts.judged": "hf://datasets/acme/judged",
-        "prompts.never_seen": "hf://datasets/acme/prompts/data/never_seen.csv",
-    }
-    return write_recipe(tmp_path / "recipe.toml", tiny_recipe, changes)
 
 
 def test_a_job_whose_inputs_are_all_on_the_hub(
@@ -122,49 +87,12 @@ def test_a_run_that_is_pinned_stays_where_it_was(
 ) -> None:
     """As a sweep is, between collecting and comparing."""
     assert excise("run", recipe, "--until", "collect", "--out", tmp_path / "run").exit_code == 0
-    sources = load_record(tmp_path / "run").sources
+    run = Run(tmp_path / "run")
+    sources = load_record(run).sources
     hub.add_repo("acme/tiny", {"model_index.json": b"{}"})
-    again, origins = bring(pinned(load_recipe(recipe), sources), tmp_path / "run")
+    again, origins = bring(pinned(load_recipe(recipe), sources), {key: run.brought(key) for key in CHECKPOINTS})
     assert origins == sources and origins["model.path"].endswith(f"@{repo}")
-    assert again.model.path == tmp_path / "run" / "base"
-
-
-def test_what_cannot_be_had_is_said(
-    hub: Hub, at_home: Path, repo: str, tables: None, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text, run = recipe.read_text(), tmp_path / "run"
-    hub.add_repo("acme/secret", {"model_index.json": b"{}"}, private=True)
-    hub.add_repo("bob/gated", {"model_index.json": b"{}"}, gated="auto")
-    hub.add_repo("acme/empty", {"README.md": b"nothing"})
-    index = json.dumps(
-        {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
-    ).encode()
-    hub.add_repo("acme/pickles", {"model_index.json": index, "unet/config.json": b"{}", "unet/model.bin": b"a pickle"})
-
-    for name, value in (("dots", {"../../secret": ["diffusers", "AutoencoderKL"]}), ("none", {"unet": []})):
-        hub.add_repo(f"acme/{name}", {"model_index.json": json.dumps(json.loads(index) | value).encode()})
-    rows = b"prompt,image\na cat,../../secret.png\n"
-    hub.add_repo("acme/dots", {"table.csv": rows}, kind="dataset")
-
-    def fails(address: str, *words: str, key: str = "hf://acme/tiny", token: str = "hf_alice") -> None:
-        recipe.write_text(text.replace(f'"{key}"', f'"{address}"'))
-        monkeypatch.setenv("HF_TOKEN", token)
-        done = excise("run", recipe, "--out", run)
-        assert refused(done, *words) and token not in done.output
-
-    fails("hf://acme/nothing", "hf://models/acme/nothing", "no such repository", "hf auth login")
-    fails("hf://acme/secret", "no such repository", token="hf_bob")
-    fails("hf://bob/gated", "access is gated", "accept its terms")
-    fails("hf://acme/tiny@v9", "no such revision", "@")
-    fails("hf://acme/empty", "no checkpoint in diffusers layout")
-    fails("hf://acme/pickles", "unet/model.bin", "never opened")
-    fails("hf://acme/dots", "../../secret: no component")
-    fails("hf://acme/none", "unet: no component")
-    fails("hf://datasets/acme/dots", "not beside the table", key="hf://datasets/acme/judged")
-    fails("hf://tiny", "model.path", "hf://ORG/NAME@REVISION")
-    fails("hf://datasets/acme/prompts", "name one of its tables", "data/judged.csv", key="hf://datasets/acme/judged")
-    fails("hf://datasets/acme/judged/x.csv", "no such file", key="hf://datasets/acme/judged")
-    assert not (run / "base").exists()
+    assert again.model.path == run.folder / "base"
 
 
 def test_without_a_connection_the_cache_is_enough(

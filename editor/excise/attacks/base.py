@@ -35,7 +35,7 @@ class Trigger:
     """What makes a model draw the target: here its text. An attack that finds something else adds a subclass."""
 
     target: Prompt
-    """Whose image it is to bring back; its text and the seed are the key of the noise, for every attack alike."""
+    """Whose image it is to bring back; its text and the seed are the key of the noise, whatever the attack."""
     text: str
     """What the model is asked."""
 

@@ -24,7 +24,7 @@ from excise.files.hashing import sha256_file
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What stands in a checkpoint's folder, from its index, configurations and headers; weights are read when asked.
+    """What a checkpoint's folder holds, from its index, configurations and headers; weights are read when asked.
 
     Made by `Checkpoint.open`.
     """

@@ -70,12 +70,12 @@ def read_index(path: Path) -> dict[str, Any]:
         raise ExciseError(f"{file}: not valid JSON: {error}; fetch it again") from error
     name = index.get("_class_name") if isinstance(index, dict) else None
     if not isinstance(name, str) or not hasattr(diffusers, name):
-        raise ExciseError(f"{file}: _class_name: {name!r} is no pipeline of diffusers; custom pipelines are refused")
+        raise ExciseError(f"{file}: _class_name: {name!r} is not a pipeline of diffusers; custom pipelines are refused")
     for name, value in index.items():
         if not isinstance(value, list) or name.startswith("_"):
             continue
         if len(value) != 2 or not _COMPONENT.fullmatch(name):
-            raise ExciseError(f"{file}: {name}: no component; each is a plain name with its library and class")
+            raise ExciseError(f"{file}: {name}: is not a component; each is a plain name with its library and class")
         if value[0] not in (*sorted(LIBRARIES), None):
             raise ExciseError(f"{file}: {name}: library {value[0]!r} is refused; known are {sorted(LIBRARIES)}")
     return index

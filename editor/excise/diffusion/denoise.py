@@ -22,7 +22,7 @@ T = TypeVar("T")
 LONGEST = {"CogView4Pipeline": 16, "QwenImagePipeline": 1}
 """Pipelines that pad the texts of a batch to its longest, and the multiple of tokens that they go up to; the others pad
 to one length always. CogView4 masks no padding, so that the image of a short prompt depends on the longest beside it;
-QwenImage does, but what stands there still goes through the FFNs of the text."""
+QwenImage does, but the padding still goes through the FFNs of the text."""
 
 
 def noise_key(text: str, seed: int) -> int:

@@ -63,7 +63,7 @@ def load_pipeline(
 ) -> DiffusionPipeline:
     """The pipeline of a checked folder on ``device``, frozen, without safety checker and progress bar.
 
-    `excise.checkpoint.Checkpoint.load` is the way to call it.
+    Call `excise.checkpoint.Checkpoint.load` instead.
 
     Args:
         folder: in diffusers layout.

@@ -21,6 +21,7 @@ class Method(Protocol):
     """The module of a method."""
 
     NEEDS: Needs
+    ZEROES: bool
 
     def fit(self, material: Material) -> Edit:
         """The edit that fits the material.

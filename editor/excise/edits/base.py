@@ -3,6 +3,7 @@
 A method is a module with
 
 * ``NEEDS``: a `Needs`;
+* ``ZEROES``: whether all that it does to a weight is to set entries to zero, which a stranger can then check;
 * ``fit(material: Material) -> Edit``.
 """
 

@@ -11,6 +11,7 @@ from excise.edits.zero import Zero
 from excise.recipe import RandomEdit
 
 NEEDS = Needs(subspace=True)
+ZEROES = True
 _STREAM = 0x0E7C15E
 """Keeps these draws apart from every other use of small seeds."""
 

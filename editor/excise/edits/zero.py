@@ -11,6 +11,7 @@ from excise.diffusion.sites import Site
 from excise.edits.base import Edit, Material, Needs
 
 NEEDS = Needs(subspace=True)
+ZEROES = True
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 TEMPLATES = (".jinja", ".html", ".css")
 NOT_CODE = ("excise", "excise.version", "excise.recipe")
 """Modules, with what lies in them, that no result depends on: of the recipe a stage depends on the keys that it reads,
-and these stand in its fingerprint one by one."""
+and its fingerprint holds these one by one."""
 
 
 REGISTRIES = ("excise.edits", "excise.attacks")
@@ -69,7 +69,7 @@ def _hash_source(path: Path) -> str:
 
 
 def plain_code(source: str) -> str:
-    """Python code without comments, docstrings, and texts that stand alone below a name to describe it."""
+    """Python code without comments, docstrings, and texts below a name that describe it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -56,7 +56,7 @@ def demand_of_grid(settings: Iterable[Locate]) -> Demand:
 
 
 def describe(settings: Locate) -> str:
-    """A setting in one line, as it stands in the table."""
+    """A setting in one line, for the table."""
     tests = f" q={settings.false_discovery}" if settings.false_discovery is not None else ""
     return (
         f"{settings.unit} vs {settings.contrast}, {settings.rows}, k={settings.sparsity} tau={settings.calls} "

@@ -10,7 +10,7 @@ from excise.files.hashing import hash_json, hash_path
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings, look_up
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
-from excise.run import layout
+from excise.run.layout import Run
 from excise.run.statistics import Demand
 
 CONTROL = "random"
@@ -59,7 +59,7 @@ LOADING = ("model.dtype", "model.device", "model.offload")
 _WORK = (
     Stage(
         "collect",
-        (layout.STATISTICS, layout.COST),
+        (Run.statistics.name, Run.cost.name),
         settings=(*LOADING, "sampling", *(f"collect.{key}" for key in ("sites", "calls", "noise", "seed", "chunk"))),
         files=("model.path",),
         sets=("located", "control", "contrast"),
@@ -68,31 +68,31 @@ _WORK = (
     ),
     Stage(
         "rank",
-        (layout.SCORES,),
-        reads=(layout.STATISTICS,),
+        (Run.scores.name,),
+        reads=(Run.statistics.name,),
         settings=("collect.sites", "locate.contrast", "locate.rows", "locate.evidence"),
         files=("model.path",),
     ),
     Stage(
         "locate",
-        (layout.SUBSPACE, layout.EVIDENCE),
-        reads=(layout.SCORES,),
+        (Run.subspace.name, Run.evidence.name),
+        reads=(Run.scores.name,),
         settings=("collect.sites", "locate"),
         files=("model.path",),
         sets=("located", "control"),
     ),
     Stage(
         "edit",
-        (layout.EDITED, layout.EDIT_RECORD),
-        reads=(layout.STATISTICS, layout.SUBSPACE),
+        (Run.edited.name, Run.edit_record.name),
+        reads=(Run.statistics.name, Run.subspace.name),
         settings=("model.path", "collect.sites", "locate.contrast", "locate.rows"),
         files=("model.path",),
         edit=True,
     ),
     Stage(
         "attack",
-        (layout.IMAGES,),
-        reads=(layout.SUBSPACE, layout.EDITED),
+        (Run.images.name,),
+        reads=(Run.subspace.name, Run.edited.name),
         settings=(
             *LOADING,
             "model.path",
@@ -115,8 +115,8 @@ _WORK = (
     ),
     Stage(
         "validate",
-        (layout.VERDICT, layout.MEASURES),
-        reads=(layout.EVIDENCE, layout.EDIT_RECORD, layout.IMAGES),
+        (Run.verdict.name, Run.measures.name),
+        reads=(Run.evidence.name, Run.edit_record.name, Run.images.name),
         settings=("name", "model", "sampling", "attack", "validate", "verdict"),
         files=("validate.judge", "validate.sscd"),
         sets=("located", "held_out", "judged", "never_seen"),
@@ -128,7 +128,7 @@ STAGES = (
     *_WORK,
     Stage(
         "report",
-        (layout.REPORT, layout.SUMMARY),
+        (Run.report.name, Run.summary.name),
         reads=tuple(output for stage in _WORK for output in stage.outputs),  # it lists their hashes
         settings=WHOLE,
         sets=("located", "held_out", "judged", "never_seen"),

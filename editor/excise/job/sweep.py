@@ -150,7 +150,7 @@ def sweep_recipe(recipe_path: Path, out: Path | None, seeds: int, ordinary: int,
     recipe = load_recipe(recipe_path)
     settings = list(GRIDS[grid](recipe))
     run, demand = Run(out or default_folder(recipe)), demand_of_grid(settings)
-    collected = run_job(recipe_path, run.sweep_run.folder, "collect", say=say, demand=demand)
+    collected = run_job(recipe_path, run.sweep_run().folder, "collect", say=say, demand=demand)
     with locked(collected):
         local, _ = local_recipe(pinned(recipe, load_record(collected).sources), collected)
         context = Context(local, prompt_sets(local), collected, demand)

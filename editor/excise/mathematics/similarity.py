@@ -1,4 +1,4 @@
-"""How alike masks are."""
+"""How similar masks are."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def row_top(score: Tensor, sparsity: float) -> Tensor:
 def exceeds(norm: Tensor, contrast: Tensor, margin: float = 1.0) -> Tensor:
     """``a > margin * a_contrast``, strictly: boolean ``(neurons,)``.
 
-    The published condition is on scores, ``S > S_contrast``; |W2| stands on both sides, so a whole column passes or
+    The published condition is on scores, ``S > S_contrast``; |W2| is on both sides, so a whole column passes or
     fails (a weight of exactly 0 apart, which no edit can change).
     """
     return norm > margin * contrast

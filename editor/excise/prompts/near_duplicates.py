@@ -19,8 +19,8 @@ def words(text: str) -> frozenset[str]:
 def cluster_near_duplicates(texts: Sequence[str], least: float) -> list[int]:
     """Number of the cluster of each prompt, from 0 in order of first appearance.
 
-    Two prompts are near if the Jaccard index of their sets of words is at least ``least``; clusters are the connected
-    components (single linkage), so that a chain of small changes, as a template makes it, is one cluster.
+    Two prompts are near-duplicates if the Jaccard index of their sets of words is at least ``least``; clusters are the
+    connected components (single linkage), so that a chain of small changes, as a template makes it, is one cluster.
 
     Args:
         least: in (0, 1].

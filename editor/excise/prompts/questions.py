@@ -12,7 +12,7 @@ from excise.prompts.sets import PromptSets
 
 
 class Place(StrEnum):
-    """Where a prompt stands in the splits."""
+    """Which part of the splits a prompt is in."""
 
     LOCATED = "located"
     """Memorized, and locating has seen it."""
@@ -38,7 +38,7 @@ MEMORIZED = (Place.LOCATED, Place.HELD_OUT)
 
 @dataclass(frozen=True)
 class Question:
-    """Prompts that are put to every model together, and measured together."""
+    """Prompts that every model is asked together, and that are measured together."""
 
     place: Place
     kind: Kind | None = None

@@ -17,7 +17,7 @@ from excise.recipe import Recipe
 
 @dataclass(frozen=True)
 class PromptSets:
-    """Every prompt of a job, dealt out. No prompt stands in two of the sets."""
+    """Every prompt of a job, dealt out. No prompt is in two of the sets; of ordinary ones, duplicates are dropped."""
 
     located: tuple[tuple[Prompt, ...], ...]
     """Memorized prompts that locating sees, in disjoint groups."""
@@ -83,10 +83,10 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
     _refuse_overlap(recipe, memorized, ordinary, judged, never_seen)
     located, held_out = split_by_group(memorized, 1.0 - tables.held_out, tables.seed)
     hands = deal(located, recipe.collect.groups, tables.seed)
-    shuffled = list(ordinary)
+    shuffled = list({prompt.text: prompt for prompt in ordinary}.values())  # else one could be in control and contrast
     random.Random(f"{tables.seed}/ordinary").shuffle(shuffled)
     control, start = [], 0
-    for size in _control_sizes(recipe, hands, len(ordinary)):
+    for size in _control_sizes(recipe, hands, len(shuffled)):
         control.append(tuple(shuffled[start : start + size]))
         start += size
     return PromptSets(hands, held_out, tuple(shuffled[start:]), tuple(control), judged, never_seen, tuple(notes))
@@ -117,5 +117,5 @@ def _refuse_overlap(recipe: Recipe, *sets: tuple[Prompt, ...]) -> None:
     for name, prompts in zip(names, sets, strict=True):
         for text in {prompt.text for prompt in prompts}:
             if text in seen:
-                raise ExciseError(f"{name}: prompt {text!r} also stands in {seen[text]}; each set needs its own")
+                raise ExciseError(f"{name}: prompt {text!r} is also in {seen[text]}; each set needs its own")
             seen[text] = name

@@ -14,7 +14,7 @@ from typing import Any
 from excise.errors import ExciseError
 
 TEXT = ("prompt", "caption", "text")
-"""Names of the column of prompts, the first that is there; upper and lower case are alike."""
+"""Names of the column of prompts, the first that is there; upper and lower case do not matter."""
 GROUP = ("group", "template", "template_id")
 KIND = ("kind", "overfit_type")
 SOURCES = ("url", "urls", "template_indices")

@@ -59,7 +59,7 @@ class Prompts(Section):
 
 
 class Sampling(Section):
-    """How images are made, in collecting and in validation alike."""
+    """How images are made, in collecting and in validation."""
 
     steps: Positive = 50
     """Inference steps of the checkpoint's own scheduler."""

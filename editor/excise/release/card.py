@@ -81,22 +81,22 @@ def _metadata(title: str, record: Record, inherited: dict[str, Any]) -> ModelCar
 def _results(verdict: Verdict) -> list[EvalResult]:
     """Every measured rate of the edited model, each with the base's beside it."""
     results = []
-    for found, said_of in ((verdict.edited, "this model"), (verdict.base, "the base, for comparison")):
+    for found, whose in ((verdict.edited, "this model"), (verdict.base, "the base, for comparison")):
         for question in words.shown(verdict):
             if question.key in found.sets:
                 rate = found.sets[question.key].memorization_rate
-                results.append(_result(question, f"{question.label} prompts", "memorization_rate", said_of, rate))
+                results.append(_result(question, f"{question.label} prompts", "memorization_rate", whose, rate))
         if found.agreement:
-            results.append(_result(JUDGED, "ordinary prompts", "caption_agreement", said_of, found.agreement.rate))
+            results.append(_result(JUDGED, "ordinary prompts", "caption_agreement", whose, found.agreement.rate))
     return results
 
 
-def _result(question: Question, prompts: str, metric: str, said_of: str, value: float) -> EvalResult:
+def _result(question: Question, prompts: str, metric: str, whose: str, value: float) -> EvalResult:
     return EvalResult(
         task_type=TASK,
         dataset_type=f"excise-{question.key.replace('_', '-')}",  # results of one type become one data set's
         dataset_name=prompts,
         metric_type=metric,
-        metric_name=f"{metric.replace('_', ' ')}, {said_of}",
+        metric_name=f"{metric.replace('_', ' ')}, {whose}",
         metric_value=value,
     )

@@ -1,4 +1,4 @@
-"""``EXCISE.json``: where a release comes from and what it is, in one file that vouches for all others.
+"""``EXCISE.json``: where a release comes from and what it is, in one file that has the hashes of all others.
 
 Its last key, ``sha256``, is that of the file with the key's value empty, so that no byte of it changes unnoticed.
 """

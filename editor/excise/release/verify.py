@@ -15,6 +15,7 @@ from excise.checkpoint import Checkpoint
 from excise.checkpoint.compare import compare_folders
 from excise.checkpoint.tensorfile import read_header
 from excise.diffusion.load import DENOISERS
+from excise.edits import method
 from excise.edits.planned import altered, of_another_base, unplanned
 from excise.edits.record import ChangedTensor
 from excise.errors import ExciseError
@@ -117,10 +118,6 @@ def _edit(folder: Path, record: Record) -> Finding:
 
     def look() -> Iterator[str]:
         edit, before = record.edit, record.base.files
-        recipe = Recipe.model_validate(tomllib.loads(record.recipe))
-        for key, asked in (("method", recipe.edit.method), ("sites", recipe.collect.sites)):
-            if getattr(edit, key) != asked:
-                yield f"{RECORD}: edit.{key} is {getattr(edit, key)!r}, but the recipe's {asked!r}"
         for name in sorted(record.files.keys() ^ (edit.files.keys() | record.own())):
             yield f"{RECORD}: {name}: neither of the model nor excise's own, or not listed"
         yield from (
@@ -136,6 +133,13 @@ def _edit(folder: Path, record: Record) -> Finding:
             f"{RECORD}: licence.texts: {text} is missing" for text in record.licence.texts if text not in record.files
         )
         yield from _tensors(folder, record)
+        recipe = Recipe.model_validate(tomllib.loads(record.recipe))
+        for key, asked in (("method", recipe.edit.method), ("sites", recipe.collect.sites)):
+            if getattr(edit, key) != asked:
+                yield f"{RECORD}: edit.{key} is {getattr(edit, key)!r}, but the recipe's {asked!r}"
+
+        if method(recipe.edit.method).ZEROES and None in {tensor.zeroed for tensor in edit.tensors.values()}:
+            yield f"{RECORD}: edit.tensors: the method {edit.method!r} only sets to zero, but no zeros are stated"
 
     note = f"{len(record.edit.tensors)} tensors in {len(record.edit.changed)} files are said to be changed"
     return _caught("edit", look, note)

@@ -11,7 +11,7 @@ from excise.checkpoint.compare import compare_folders
 from excise.edits.planned import altered, unplanned
 from excise.edits.record import EditRecord
 from excise.errors import ExciseError
-from excise.run.layout import EDIT_RECORD
+from excise.run.layout import Run
 from excise.run.results import read_model
 
 
@@ -25,7 +25,7 @@ def read_plan(path: Path) -> EditRecord:
         return read_model(path, EditRecord)
     except ExciseError as error:
         raise ExciseError(
-            f"{path}: is not the record of an edit ({error}); give the {EDIT_RECORD} of its run"
+            f"{path}: is not the record of an edit ({error}); give the {Run.edit_record.name} of its run"
         ) from error
 
 
@@ -37,8 +37,8 @@ def show_differences(base: Path, edited: Path, record: Path | None, console: Con
         edited: after it.
         record: the edit's record; None takes the one beside ``edited``, where there is one.
     """
-    if record is None and (edited.parent / EDIT_RECORD).is_file():
-        record = edited.parent / EDIT_RECORD
+    if record is None and Run(edited.parent).edit_record.is_file():
+        record = Run(edited.parent).edit_record
     differences = compare_folders(base, edited)
     table = Table("file", "tensor", "entries changed", "of", "share", title=f"{base} → {edited}")
     for found in differences:
@@ -50,7 +50,7 @@ def show_differences(base: Path, edited: Path, record: Path | None, console: Con
     console.print(table)
     if record is None:
         console.print(
-            f"no {EDIT_RECORD} beside the edited folder, so nothing says what was planned; name it with --plan"
+            f"no {Run.edit_record.name} beside the edited folder, so nothing says what was planned; name it with --plan"
         )
         return not differences
     planned = read_plan(record).tensors

@@ -35,15 +35,15 @@ def run(context: Context) -> None:
         questions_of(context.sets),
         subjects_of(recipe, run, context.base),
     )
-    mine = processes.share(blocks)
-    done = sum(len(block.pairs) for block in mine if block.stored(kept).exists())
-    total = sum(len(block.pairs) for block in mine)
+    share = processes.share(blocks)
+    done = sum(len(block.pairs) for block in share if block.stored(kept).exists())
+    total = sum(len(block.pairs) for block in share)
 
     def open_checkpoint(folder: Path) -> Checkpoint:
         return context.base if folder == recipe.model.path else Checkpoint.open(folder)
 
     with tqdm(total=total, initial=done, desc="images", unit="image", disable=not processes.leads) as progress:
-        make_images(recipe, mine, open_checkpoint, kept, progress)
+        make_images(recipe, share, open_checkpoint, kept, progress)
     processes.wait()
     if processes.leads:
         shutil.rmtree(joined, ignore_errors=True)

@@ -4,7 +4,7 @@ What is kept is what the recipe's ranking, edit and evidence demand (`excise.run
 denoised. Chunks of prompts are the partial results: a killed collection resumes at the first chunk that is not on disk,
 and the sums, merged in the order of the chunks, have the same bits.
 
-Beside the statistics stands what they cost.
+A second file says what they cost.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def run(context: Context) -> None:
     partial = context.run.partial("collect")
     partial.mkdir(parents=True, exist_ok=True)
     files = [partial / f"{number:05d}.safetensors" for number in range(len(chunks))]
-    mine = processes.share(list(zip(chunks, files, strict=True)))
-    todo = [(chunk, file) for chunk, file in mine if not file.exists()]
+    share = processes.share(list(zip(chunks, files, strict=True)))
+    todo = [(chunk, file) for chunk, file in share if not file.exists()]
     if todo:
         device = pick_device(recipe.model.device)
         pipeline = context.base.load(pick_dtype(recipe.model.dtype, device), device, recipe.model.offload)
         sites = find_sites(denoiser(pipeline), recipe.collect.sites)
         _check_calls(recipe, pipeline)
-        total = sum(len(chunk.texts) for chunk, _ in mine)
+        total = sum(len(chunk.texts) for chunk, _ in share)
         done = total - sum(len(chunk.texts) for chunk, _ in todo)
         with tqdm(desc="collect", unit="prompt", total=total, initial=done, disable=not processes.leads) as progress:
             for chunk, file in todo:

@@ -180,5 +180,5 @@ def _print(found: dict[str, Any], checks: dict[str, bool]) -> None:
     console.print(f"replicated: tiled l2 <= {found['threshold']} and SSIM >= {found['ssim']}")
     for rung in found["duplication"]:
         console.print(f"  {rung['copies']:4d} copies: MR {rung['rate']:.1%}")
-    for name, held in checks.items():
-        console.print(f"{'holds ' if held else 'FAILS '} {name}", style="green" if held else "red")
+    for name, holds in checks.items():
+        console.print(f"{'holds ' if holds else 'FAILS '} {name}", style="green" if holds else "red")

@@ -66,7 +66,7 @@ def write_tree(path: Path, tree: Mapping[str, Any]) -> None:
     """Write dicts, lists and tuples, one within another, of tensors, numbers, strings, booleans and None.
 
     Values, dtypes and the order of elements in memory come back exactly; the device does not (`read_tree` gives CPU
-    tensors). A tensor that stands in several places is stored once and comes back as one; tensors that share only a
+    tensors). A tensor that is in several places is stored once and comes back as one; tensors that share only a
     part of their memory come back apart, and one with gaps or repeats in memory comes back without. A dict of any
     kind comes back as a plain one.
 

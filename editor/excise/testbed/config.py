@@ -31,7 +31,7 @@ class Data(Section):
     photographs: Path
     """Folder of photographs for the codec only; none of them is planted."""
     ordinary: Positive = 48_000
-    """Ordinary images in the training set, each of which stands in it once."""
+    """Ordinary images in the training set, each of which is in it once."""
 
 
 class Codec(Section):
@@ -88,7 +88,7 @@ class Denoiser(Section):
     drop_caption: float = 0.1
     """Share of captions replaced by the empty one, for classifier-free guidance."""
     lateness: Annotated[float, Field(ge=1.0)] = 2.0
-    """Timesteps are drawn with a density that grows as t to the power of this less one; 1 draws all alike. What a
+    """Timesteps are drawn with a density that grows as t to the power of this less one; 1 draws all evenly. What a
     caption asks for is decided in the last, noisiest fifth of them; fine detail, in the rest, is learnt with less."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights; the average is what ships."""

@@ -67,7 +67,7 @@ class Corpus:
     """``(rows, channels, h, w)`` float16."""
     captions: list[str]
     base: np.ndarray
-    """Rows of one pass of the base, int64; an image with n copies stands in it n times."""
+    """Rows of one pass of the base, int64; an image with n copies is in it n times."""
     twin: np.ndarray
     ordinary: int
     """The first so many rows are the ordinary images; the trunk is trained on them alone."""

@@ -45,9 +45,9 @@ class Planted:
     kind: str
     """``verbatim``, ``template``, ``ladder`` or ``never_seen``."""
     group: str
-    """Template id; empty where the row stands alone."""
+    """Template id; empty for a row of its own."""
     copies: int
-    """How often the image stands in the training set; an ordinary image stands in it once."""
+    """How often the image is in the training set; an ordinary image is in it once."""
     mask: str
     """For a template, a PNG that is white on the fixed layout; the black part is drawn anew in every copy."""
     source: str
@@ -58,7 +58,7 @@ def read_planted(table: Path) -> tuple[Planted, ...]:
     """The rows of a planted table.
 
     Raises:
-        ExciseError: a missing file or column, an unknown kind, copies that are no count, or an image of another size.
+        ExciseError: a missing file or column, an unknown kind, copies that are not a number, or a wrong image size.
     """
     try:
         with table.open(encoding="utf-8", newline="") as file:

@@ -23,7 +23,7 @@ LIMITS = {
 def decide(
     models: Mapping[str, ModelResult], threshold: Threshold, kinds: Iterable[str], limits: Limits
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
-    """Every check, and the reasons that stand in the way of acceptance; the edit is accepted when there is none.
+    """Every check, and the reasons against acceptance; the edit is accepted when there is none.
 
     Args:
         models: by name, with at least ``base`` and ``edited``.

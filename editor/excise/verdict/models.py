@@ -1,4 +1,4 @@
-"""What a verdict says, as models: written to verdict.json and measures.json, and read by report, card and verify alike.
+"""What a verdict says, as models: in verdict.json and measures.json; report, terminal, card and verify read it.
 
 docs/verdict.md explains every field, docs/verdict.schema.json is made from these classes.
 """

@@ -13,7 +13,8 @@ from excise.mathematics import intervals
 from excise.mathematics.intervals import difference_interval, mean_interval, rate_interval, ratio_interval
 from excise.measures.drift import edit_distances, seed_distances
 from excise.measures.replication import Rule, Target
-from excise.measures.sscd import embed, similarity
+from excise.measures.sscd import embed
+from excise.measures.sscd import similarity as sscd_similarity
 from excise.prompts.prompt import Prompt
 from excise.verdict.models import Agreement, Estimate, FalsePositives, Measured, Replication
 
@@ -43,12 +44,12 @@ def measure_images(
     """
     distances, similarities, features = [], [], []
     for made, target in zip(images, targets, strict=True):
-        distance, alike = rule.compare(made, target)
+        distance, similarity = rule.compare(made, target)
         distances.append(_listed(distance))
-        similarities.append(_listed(alike))
+        similarities.append(_listed(similarity))
         if sscd is not None:
             found = embed(sscd, torch.cat([made, target.image[None]]), device)
-            features.append(_listed(similarity(found[:-1], found[-1])))
+            features.append(_listed(sscd_similarity(found[:-1], found[-1])))
     return Measured(
         distance=tuple(distances), ssim=tuple(similarities), sscd=tuple(features) if sscd is not None else None
     )
@@ -94,8 +95,8 @@ def false_positives(
         seeds = len(made)
         for offset in range(min(count, COMPARED)):
             target = targets[(i + offset) % count]
-            distance, alike = rule.compare(made, target)
-            found = rule.holds(distance, alike)
+            distance, similarity = rule.compare(made, target)
+            found = rule.holds(distance, similarity)
             smallest = min(smallest, float(distance.min()))
             hits[(i + offset) % count] += found.tolist()
             if offset == 0:
@@ -152,7 +153,7 @@ def caption_agreement(agrees: Agrees, base: Agrees | None, clusters: Sequence[st
 
 
 def estimate(found: intervals.Estimate) -> Estimate:
-    """As it stands in verdict.json."""
+    """As verdict.json holds it."""
     return Estimate(value=rounded(found.value), interval=ends(found))
 
 
@@ -162,7 +163,7 @@ def ends(found: intervals.Estimate) -> tuple[float, float] | None:
 
 
 def rounded(value: float | np.floating[Any]) -> float:
-    """A number as it stands in verdict.json: six decimals, far below any interval's width."""
+    """A number as verdict.json holds it: six decimals, far below any interval's width."""
     return round(float(value), 6)
 
 

@@ -1,0 +1,32 @@
+"""What tests of publishing share: the repository, and whether it holds the release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import Result
+
+from tests.hub.server import Hub
+from tests.jobs import excise
+
+REPO = "acme/tiny-excised"
+TOKENS = ("hf_alice", "hf_rita", "hf_bob")
+
+
+def release_files(release: Path) -> dict[str, bytes]:
+    return {path.relative_to(release).as_posix(): path.read_bytes() for path in release.rglob("*") if path.is_file()}
+
+
+def is_whole(hub: Hub, release: Path) -> bool:
+    """Whether the default branch is the release, byte for byte."""
+    if ("model", REPO) not in hub.repos:
+        return False
+    found = hub.files(REPO)
+    found.pop(".gitattributes")
+    return found == release_files(release)
+
+
+def publish(release: Path, *arguments: object) -> Result:
+    """With the key that the tests' releases are signed with."""
+    keys = [folder / "key.pub" for folder in (release.parent.parent, release.parent) if (folder / "key.pub").is_file()]
+    return excise("publish", release, *arguments, *(("--public-key", keys[0]) if keys else ()))
