@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from excise.checkpoint import Checkpoint
 from excise.checkpoint.single_file import usual_configuration
 from excise.checkpoint.tensorfile import read_header
 from excise.diffusion.denoise import generate
-from excise.diffusion.load import load_pipeline
 from excise.job.runner import run_job
 from excise.recipe import Recipe, Sampling
-from tests.conftest import build_tiny_pipeline
 from tests.checkpoint.original import save_original
+from tests.conftest import build_tiny_pipeline
 from tests.jobs import excise, refused, write_recipe
 
 
@@ -45,7 +45,7 @@ def test_it_is_converted_and_edited(
     assert {entry.dtype for entry in header.values()} == {"F32" if dtype == torch.float32 else "F16"}
     sampling = Sampling(steps=3, batch=2)
     images = [
-        generate(load_pipeline(folder, torch.float32, torch.device("cpu")), ["a red circle"], [0], sampling)
+        generate(Checkpoint.open(folder).load(torch.float32, torch.device("cpu")), ["a red circle"], [0], sampling)
         for folder in (tiny_checkpoint, base)
     ]
     torch.testing.assert_close(*images, rtol=0, atol=0 if dtype == torch.float32 else 0.02)
@@ -62,7 +62,7 @@ def test_what_was_converted_and_then_altered_is_converted_again(
     changes = {"model.path": str(file), "model.configuration": str(configuration)}
     recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe, changes)
     run = run_job(recipe, tmp_path / "run", "collect")
-    index = run / "base" / "model_index.json"
+    index = run.brought("path") / "model_index.json"
     whole = index.read_text()
     index.write_text(whole + " ")
     run_job(recipe, tmp_path / "run", "collect")

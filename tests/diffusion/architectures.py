@@ -35,6 +35,8 @@ def _ids(tokens: int) -> Tensor:
     return torch.stack([torch.zeros(tokens), torch.arange(tokens) // 4, torch.arange(tokens) % 4], dim=1).float()
 
 
+LATENT: dict[str, Any] = {"sample_size": 8, "in_channels": 4, "out_channels": 4}
+HEADS: dict[str, Any] = {"num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2}
 TINY: dict[str, Tiny] = {
     "UNet2DConditionModel": Tiny(  # as SDXL: pooled text and sizes beside the timestep, two blocks a layer
         "StableDiffusionXLPipeline",
@@ -64,9 +66,7 @@ TINY: dict[str, Tiny] = {
     "SD3Transformer2DModel": Tiny(
         "StableDiffusion3Pipeline",
         {
-            "sample_size": 8,
-            "in_channels": 4,
-            "out_channels": 4,
+            **LATENT,
             "num_layers": 3,
             "attention_head_dim": 4,
             "num_attention_heads": 3,
@@ -90,10 +90,8 @@ TINY: dict[str, Tiny] = {
         "FluxPipeline",
         {
             "in_channels": 16,
-            "num_layers": 2,
+            **HEADS,
             "num_single_layers": 3,
-            "attention_head_dim": 8,
-            "num_attention_heads": 2,
             "joint_attention_dim": 12,
             "pooled_projection_dim": 10,
             "guidance_embeds": True,
@@ -162,12 +160,8 @@ TINY: dict[str, Tiny] = {
     "CogView4Transformer2DModel": Tiny(
         "CogView4Pipeline",
         {
-            "sample_size": 8,
-            "in_channels": 4,
-            "out_channels": 4,
-            "num_layers": 2,
-            "attention_head_dim": 8,
-            "num_attention_heads": 2,
+            **LATENT,
+            **HEADS,
             "text_embed_dim": 12,
             "time_embed_dim": 8,
             "condition_dim": 4,
@@ -189,9 +183,7 @@ TINY: dict[str, Tiny] = {
         {
             "in_channels": 16,
             "out_channels": 4,
-            "num_layers": 2,
-            "attention_head_dim": 8,
-            "num_attention_heads": 2,
+            **HEADS,
             "joint_attention_dim": 12,
             "axes_dims_rope": (4, 2, 2),
         },
@@ -208,16 +200,13 @@ TINY: dict[str, Tiny] = {
     "SanaTransformer2DModel": Tiny(
         "SanaPipeline",
         {
-            "in_channels": 4,
-            "out_channels": 4,
-            "num_attention_heads": 2,
+            **LATENT,
+            **HEADS,
             "attention_head_dim": 6,
-            "num_layers": 2,
             "num_cross_attention_heads": 2,
             "cross_attention_head_dim": 6,
             "cross_attention_dim": 12,
             "caption_channels": 10,
-            "sample_size": 8,
         },
         lambda noise: {
             "hidden_states": noise(2, 4, 8, 8),

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from excise.checkpoint.weights import copy_with_edits, read_tensor
+from excise.checkpoint import Checkpoint
+from excise.checkpoint.copying import copy_with_changes
 from excise.diffusion.observe import site_inputs
-from excise.diffusion.patching import zeroed
-from excise.diffusion.sites import ARCHITECTURES, FAMILIES, find_sites, sites_of
+from excise.diffusion.patching import patched
+from excise.diffusion.sites import ARCHITECTURES, FAMILIES, find_sites
+from excise.edits.recorder import Recorder
 from excise.errors import ExciseError
-from excise.stages.edit import zeroing
 from tests.diffusion.architectures import TINY, build, forward, save
+from tests.diffusion.masks import zeroing
 
 
 def test_every_supported_architecture_is_tested() -> None:
@@ -57,19 +59,19 @@ def test_sites_are_seen_in_order_and_are_what_the_layer_multiplies(name: str) ->
 @pytest.mark.parametrize("name", TINY)
 def test_an_edit_saved_and_loaded_again_is_the_edit_in_memory(name: str, tmp_path: Path) -> None:
     model = build(name)
-    base = save(model, tmp_path / "base")
+    base = Checkpoint.open(save(model, tmp_path / "base"))
     sites = find_sites(model)
-    assert sites_of(base) == sites
+    assert base.sites() == sites
     generator = torch.Generator().manual_seed(2)
     masks = {s.name: torch.rand(s.outputs, s.neurons, generator=generator) < 0.3 for s in sites}
     plain = forward(model)
-    with zeroed(model, sites, masks):
+    with patched(model, zeroing(sites, masks)):
         edited = forward(model)
     assert torch.equal(forward(model), plain)
     assert (edited - plain).abs().max() > 1e-4
-    copy_with_edits(base, tmp_path / "edited", {site.tensor: zeroing(site, masks[site.name]) for site in sites})
-    component = next(path for path in (tmp_path / "edited").iterdir() if path.is_dir())
-    again = getattr(diffusers, name).from_pretrained(component)
+    copy_with_changes(base, tmp_path / "edited", zeroing(sites, masks), Recorder().observe)
+    copy = Checkpoint.open(tmp_path / "edited")
+    again = getattr(diffusers, name).from_pretrained(copy.denoiser)
     assert torch.equal(forward(again.eval()), edited)
     before, after = model.state_dict(), again.state_dict()
     touched = {site.tensor for site in sites}
@@ -77,7 +79,7 @@ def test_an_edit_saved_and_loaded_again_is_the_edit_in_memory(name: str, tmp_pat
     for site in sites:
         zeros = (after[site.tensor] == 0) & (before[site.tensor] != 0)
         assert int(zeros.sum()) == int((site.matrix(before[site.tensor]) != 0)[masks[site.name]].sum())
-        assert torch.equal(read_tensor(tmp_path / "edited", site.tensor), after[site.tensor])
+        assert torch.equal(copy.read(site.tensor), after[site.tensor])
 
 
 def test_fluxs_single_blocks_keep_their_attention_columns() -> None:
@@ -85,9 +87,8 @@ def test_fluxs_single_blocks_keep_their_attention_columns() -> None:
     single = [site for site in find_sites(model) if site.name.startswith("single")]
     assert [(site.first, site.neurons) for site in single] == [(16, 64)] * 3
     before = {site.name: model.get_submodule(site.name).weight.clone() for site in single}
-    with zeroed(
-        model, single, {site.name: torch.ones(site.outputs, site.neurons, dtype=torch.bool) for site in single}
-    ):
+    masks = {site.name: torch.ones(site.outputs, site.neurons, dtype=torch.bool) for site in single}
+    with patched(model, zeroing(single, masks)):
         for site in single:
             weight = model.get_submodule(site.name).weight
             assert torch.equal(weight[:, :16], before[site.name][:, :16]) and not weight[:, 16:].any()

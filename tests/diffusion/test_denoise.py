@@ -1,3 +1,5 @@
+"""Denoising: the pipeline's own loop, noise of prompt and seed alone, and batches that fit."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,8 +8,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler, PNDMScheduler
 
+from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import calls_of, denoise, generate, in_batches, noise_key
-from excise.diffusion.load import load_pipeline
 from excise.errors import ExciseError
 from excise.recipe import Sampling
 
@@ -17,7 +19,7 @@ TEXTS = ["a red circle", "a blue square", "", "carpet sample number one"]
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_checkpoint: Path) -> DiffusionPipeline:
-    return load_pipeline(tiny_checkpoint, torch.float32, torch.device("cpu"))
+    return Checkpoint.open(tiny_checkpoint).load(torch.float32, torch.device("cpu"))
 
 
 def test_noise_belongs_to_text_and_seed() -> None:

@@ -7,18 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file
 
+from excise.checkpoint import Checkpoint
 from excise.checkpoint.compare import compare_folders
 from excise.checkpoint.lengths import cut_short
 from excise.diffusion.denoise import calls_of, denoise, generate, noise_key
-from excise.diffusion.load import denoiser, load_pipeline
-from excise.diffusion.patching import zeroed
+from excise.diffusion.load import denoiser
+from excise.diffusion.patching import patched
 from excise.diffusion.sites import find_sites
 from excise.job.runner import run_job
+from excise.mathematics.column_energy import ColumnEnergy
 from excise.recipe import Recipe, Sampling, load_recipe
-from excise.stages import collect, locate
+from excise.run.statistics import ROWS, Demand, StatisticsFile
+from excise.run.subspace import read_masks
+from excise.stages.collect import Chunk, collect_chunk
 from tests.conftest import changed
+from tests.diffusion.masks import zeroing
 from tests.diffusion.pipelines import FAMILIES, save
 from tests.jobs import excise, write_recipe
 
@@ -26,6 +30,8 @@ TEXTS = ["a red circle", "an astronaut in an orange suit", "a pile of old coins"
 TWO_PASSES = ("cogview4", "qwenimage")
 """Families that run guidance as a second pass, on the negative prompt, instead of stacking its rows on the others."""
 SAMPLING = Sampling(steps=3, guidance=4.0, size=64, batch=2)
+CPU = torch.device("cpu")
+EVERYTHING = Demand(("memorized",), ROWS, ("column_energy", "second_moment"))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -35,7 +41,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def pipeline(folder: Path) -> DiffusionPipeline:
-    return load_pipeline(folder, torch.float32, torch.device("cpu"))
+    return Checkpoint.open(folder).load(torch.float32, CPU)
 
 
 def test_an_image_belongs_to_prompt_and_seed_whatever_the_batch(pipeline: DiffusionPipeline) -> None:
@@ -64,18 +70,18 @@ def test_from_collect_to_an_edit_that_loads(folder: Path, tiny_recipe: Recipe, t
     changes = {"model.path": str(folder), "sampling.size": 64, "locate.sparsity": 0.05}
     recipe_path = write_recipe(tmp_path / "recipe.toml", tiny_recipe, changes)
     run = run_job(recipe_path, tmp_path / "run", "edit")
-    pipeline = load_pipeline(folder, torch.float32, torch.device("cpu"))
+    pipeline = Checkpoint.open(folder).load(torch.float32, CPU)
     sites = find_sites(denoiser(pipeline))
-    masks = locate.read_masks(run, sites)
+    masks = read_masks(run, sites)
     planned = {site.tensor for site in sites if masks[site.name].any()}
-    assert {found.tensor for found in compare_folders(folder, run / "edited")} == planned
-    edited = load_pipeline(run / "edited", torch.float32, torch.device("cpu"))
+    assert {found.tensor for found in compare_folders(folder, run.edited)} == planned
+    edited = Checkpoint.open(run.edited).load(torch.float32, CPU)
     plain = generate(pipeline, TEXTS[:1], [0], SAMPLING)
-    with zeroed(denoiser(pipeline), sites, masks):
+    with patched(denoiser(pipeline), zeroing(sites, masks)):
         expected = generate(pipeline, TEXTS[:1], [0], SAMPLING)
     assert torch.equal(generate(edited, TEXTS[:1], [0], SAMPLING), expected)
     assert not torch.equal(expected, plain)
-    assert not any(path.is_symlink() for path in (run / "edited").rglob("*"))
+    assert not any(path.is_symlink() for path in run.edited.rglob("*"))
 
 
 def test_rows_of_guidance_are_told_apart(folder: Path, pipeline: DiffusionPipeline, tiny_recipe: Recipe) -> None:
@@ -88,54 +94,61 @@ def test_rows_of_guidance_are_told_apart(folder: Path, pipeline: DiffusionPipeli
     def collected(texts: tuple[str, ...], guidance: float) -> dict[str, torch.Tensor]:
         sampling = SAMPLING.model_copy(update={"guidance": guidance})
         recipe = changed(tiny_recipe, "collect", calls=2).model_copy(update={"sampling": sampling})
-        return collect.collect_chunk(recipe, pipeline, sites, collect.Chunk("memorized", 0, texts, (5, 5)))
+        return collect_chunk(recipe, pipeline, sites, Chunk("memorized", 0, texts, (5, 5)), EVERYTHING)
 
     guided, alone = collected(texts, 4.0), collected(texts, 4.0 if distilled else 1.0)
     negative = collected((" " if folder.name == "qwenimage" else "",) * 2, 1.0)
     for site in sites:
-        name = f"{site.name}/energy"
+        name = f"column_energy/{site.name}/energy"
         torch.testing.assert_close(guided[f"conditional/{name}"][0], alone[f"both/{name}"][0], rtol=1e-3, atol=1e-5)
         if folder.name in TWO_PASSES:
             both = alone[f"both/{name}"][0] + negative[f"both/{name}"][0]
             torch.testing.assert_close(guided[f"both/{name}"][0], both, rtol=1e-3, atol=1e-5)
-        name = f"{site.name}/tokens"
+        name = f"column_energy/{site.name}/tokens"
         beside = 0 if distilled else negative[f"both/{name}"]
         assert torch.equal(guided[f"both/{name}"], guided[f"conditional/{name}"] + beside)
-        assert guided[f"both/{site.name}/prompts"] == len(texts)
+        assert guided[f"both/column_energy/{site.name}/prompts"] == len(texts)
 
 
 def test_statistics_belong_to_the_prompts_whatever_the_batch(
     folder: Path, pipeline: DiffusionPipeline, tiny_recipe: Recipe
 ) -> None:
     sites = find_sites(denoiser(pipeline))
-    chunk = collect.Chunk("memorized", 0, (*TEXTS, TEXTS[0]), (5,) * 4)
+    chunk = Chunk("memorized", 0, (*TEXTS, TEXTS[0]), (5,) * 4)
 
     def collected(batch: int) -> dict[str, torch.Tensor]:
         sampling = SAMPLING.model_copy(update={"batch": batch})
-        return collect.collect_chunk(tiny_recipe.model_copy(update={"sampling": sampling}), pipeline, sites, chunk)
+        recipe = tiny_recipe.model_copy(update={"sampling": sampling})
+        return collect_chunk(recipe, pipeline, sites, chunk, EVERYTHING)
 
     one, four = collected(1), collected(4)
     for name in one.keys() - {"cost"}:
-        torch.testing.assert_close(one[name], four[name], rtol=1e-3, atol=1e-5)
+        if name.endswith("/products"):  # signed, and near zero by cancellation: |m_ij| is at most sqrt(m_ii m_jj)
+            size = one[name].diagonal().sqrt()
+            assert ((one[name] - four[name]).abs() <= 1e-4 * torch.outer(size, size)).all()
+        else:
+            torch.testing.assert_close(one[name], four[name], rtol=1e-3, atol=1e-5)
     assert four["cost"][0] == {"cogview4": 9, "qwenimage": 12}.get(folder.name, 3)
 
 
 def test_prompts_that_are_cut_short_are_counted(folder: Path) -> None:
     long = " ".join(["carpet"] * 1100)
-    assert cut_short(folder, [TEXTS[0], long]) == {path.name: 1 for path in folder.glob("tokenizer*")}
-    assert cut_short(folder, TEXTS) == {}
+    assert cut_short(Checkpoint.open(folder), [TEXTS[0], long]) == {path.name: 1 for path in folder.glob("tokenizer*")}
+    assert cut_short(Checkpoint.open(folder), TEXTS) == {}
 
 
 def test_statistics_of_text_and_image_streams_are_apart(tmp_path: Path, tiny_recipe: Recipe) -> None:
     folder = save("sd3", tmp_path / "sd3")
     path = write_recipe(tmp_path / "recipe.toml", tiny_recipe, {"model.path": str(folder), "sampling.size": 64})
     run = run_job(path, tmp_path / "run", "collect")
-    statistics = load_file(run / collect.OUTPUT)
+    statistics = StatisticsFile(run)
     image, text = (
-        statistics[f"memorized/0/both/transformer_blocks.0.{ff}.net.2/tokens"] for ff in ("ff", "ff_context")
+        statistics.read("column_energy", "memorized", 0, "both", f"transformer_blocks.0.{ff}.net.2")
+        for ff in ("ff", "ff_context")
     )
-    assert image[0] == 2 * 16 * statistics["memorized/0/both/transformer_blocks.0.ff.net.2/prompts"]
-    assert text[0] != image[0]
+    assert isinstance(image, ColumnEnergy) and isinstance(text, ColumnEnergy)
+    assert image.tokens[0] == 2 * 16 * image.prompts
+    assert text.tokens[0] != image.tokens[0] and text.prompts == image.prompts
 
 
 @pytest.mark.parametrize(("name", "family"), [("sd14", "sd14"), ("sdxl", "sdxl"), ("sd3", "sd3"), ("flux", "flux")])
@@ -158,4 +171,4 @@ def test_the_recipes_that_ship_run_on_a_tiny_twin_of_their_architecture(
     result = excise("plan", recipe, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     run = run_job(recipe, tmp_path / "run", "edit")
-    assert excise("diff", folder, run / "edited").exit_code == 0
+    assert excise("diff", folder, run.edited).exit_code == 0

@@ -1,15 +1,16 @@
+"""Loading: frozen, in the dtype asked for, from whichever variant is there; devices and dtypes."""
+
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableCascadePriorPipeline
 
-from excise.checkpoint.lengths import cut_short
-from excise.diffusion.load import check_folder, denoiser, denoiser_folder, load_pipeline, pick_device, variant_in
+from excise.checkpoint import Checkpoint
+from excise.diffusion.load import denoiser, execution_device, pick_device, pick_dtype
 from excise.errors import ExciseError
 
 CPU = torch.device("cpu")
@@ -17,130 +18,42 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def copy(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
 
 
 def test_a_stock_folder_loads_frozen(tiny_checkpoint: Path) -> None:
-    pipeline = load_pipeline(tiny_checkpoint, torch.float32, CPU)
+    pipeline = Checkpoint.open(tiny_checkpoint).load(torch.float32, CPU)
     network = denoiser(pipeline)
-    assert denoiser_folder(tiny_checkpoint) == tiny_checkpoint / "unet"
+    assert network is pipeline.unet
     assert not network.training and not any(value.requires_grad for value in network.parameters())
     assert pipeline.safety_checker is None
+    assert execution_device(pipeline) == CPU
 
 
-def test_dtype(tiny_checkpoint: Path) -> None:
-    assert denoiser(load_pipeline(tiny_checkpoint, torch.bfloat16, CPU)).dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dtype(tiny_checkpoint: Path, dtype: torch.dtype) -> None:
+    assert denoiser(Checkpoint.open(tiny_checkpoint).load(dtype, CPU)).dtype == dtype
 
 
-def test_a_folder_of_half_precision_alone_loads(copy: Path) -> None:
-    (copy / "unet" / "diffusion_pytorch_model.safetensors").rename(
-        copy / "unet" / "diffusion_pytorch_model.fp16.safetensors"
-    )
-    for file in (*copy.glob("vae/*.safetensors"), *copy.glob("text_encoder/*.safetensors")):
+def test_a_folder_of_half_precision_alone_loads(copy: Path, tiny_checkpoint: Path) -> None:
+    for file in copy.rglob("*.safetensors"):
         file.rename(file.with_suffix(".fp16.safetensors"))
-    load_pipeline(copy, torch.float32, CPU)
-
-
-@pytest.mark.parametrize(
-    ("name", "variant"),
-    [
-        ("diffusion_pytorch_model.safetensors", None),
-        ("diffusion_pytorch_model.fp16.safetensors", "fp16"),
-        ("diffusion_pytorch_model-00001-of-00002.safetensors", None),
-        ("diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "fp16"),
-        ("diffusion_pytorch_model-00001-of-00002.fp16.safetensors", "fp16"),
-        ("diffusion_pytorch_model.safetensors.index.json", None),
-        ("diffusion_pytorch_model.safetensors.index.fp16.json", "fp16"),
-        ("diffusion_pytorch_model.non_ema.safetensors", "non_ema"),
-    ],
-)
-def test_variants_by_name(name: str, variant: str | None) -> None:
-    assert variant_in(name) == variant
-
-
-def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ExciseError, match=r"gone: no such checkpoint folder; correct model\.path"):
-        check_folder(tmp_path / "gone")
-
-
-def test_no_index(copy: Path) -> None:
-    (copy / "model_index.json").unlink()
-    with pytest.raises(ExciseError, match=r"model_index\.json: cannot be read"):
-        check_folder(copy)
-
-
-@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.bin", "v1-5.ckpt", "text_encoder/model.PT"])
-def test_pickles(copy: Path, name: str) -> None:
-    (copy / name).write_bytes(b"")
-    with pytest.raises(ExciseError, match=f"{name}: not safetensors, and never opened"):
-        load_pipeline(copy, torch.float32, CPU)
-
-
-def test_code(copy: Path) -> None:
-    (copy / "unet" / "my_unet.py").write_text("raise SystemExit")
-    with pytest.raises(ExciseError, match=r"my_unet\.py: custom code is never run"):
-        check_folder(copy)
-
-
-def test_no_safetensors(copy: Path) -> None:
-    (copy / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(ExciseError, match="unet: no safetensors file"):
-        check_folder(copy)
-
-
-def test_a_second_copy_of_the_weights_beside_the_components(copy: Path) -> None:
-    shutil.copy(copy / "unet" / "diffusion_pytorch_model.safetensors", copy / "v1-5-pruned.safetensors")
-    with pytest.raises(ExciseError, match=r"v1-5-pruned\.safetensors: .* would stay unedited"):
-        check_folder(copy)
-
-
-def test_links_out_of_the_folder(copy: Path, tmp_path: Path) -> None:
-    file = copy / "unet" / "diffusion_pytorch_model.safetensors"
-    file.rename(tmp_path / "blob")
-    file.symlink_to(tmp_path / "blob")
-    with pytest.raises(ExciseError, match="a symbolic link to elsewhere"):
-        check_folder(copy)
-
-
-def test_links_of_the_hubs_cache(copy: Path, tmp_path: Path) -> None:
-    """A snapshot's files are links to the blobs beside it, and to nothing else."""
-    snapshot = tmp_path / "models--org--name" / "snapshots" / "0123456789abcdef"
-    blobs = tmp_path / "models--org--name" / "blobs"
-    blobs.mkdir(parents=True)
-    for number, file in enumerate(sorted(file for file in copy.rglob("*") if file.is_file())):
-        place = snapshot / file.relative_to(copy)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(blobs / str(number))
-        place.symlink_to(os.path.relpath(blobs / str(number), place.parent))
-    check_folder(snapshot)
-    load_pipeline(snapshot, torch.float32, torch.device("cpu"))
-    (tmp_path / "secret.json").write_text("{}")
-    (snapshot / "unet" / "more.json").symlink_to(tmp_path / "secret.json")
-    with pytest.raises(ExciseError, match="a symbolic link to elsewhere"):
-        check_folder(snapshot)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"_class_name": ["pipeline", "Mine"]}, "_class_name: .* is no pipeline of diffusers"),
-        ({"_class_name": "MyPipeline"}, "_class_name: 'MyPipeline' is no pipeline of diffusers"),
-        ({"unet": ["os", "system"]}, "unet: library 'os' is refused"),
-        ({"unet": [None, None]}, "no denoiser"),
-    ],
-)
-def test_indexes(copy: Path, change: dict[str, object], message: str) -> None:
-    file = copy / "model_index.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(ExciseError, match=f"model_index.json: {message}"):
-        check_folder(copy)
+    found = denoiser(Checkpoint.open(copy).load(torch.float32, CPU)).state_dict()
+    plain = denoiser(Checkpoint.open(tiny_checkpoint).load(torch.float32, CPU)).state_dict()
+    assert found.keys() == plain.keys() and all(torch.equal(found[name], plain[name]) for name in plain)
 
 
 def test_weights_that_do_not_fit_the_configuration(copy: Path) -> None:
     file = copy / "unet" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ExciseError, match="diffusers cannot load this checkpoint"):
-        load_pipeline(copy, torch.float32, CPU)
+    with pytest.raises(ExciseError, match="copy: diffusers cannot load this checkpoint"):
+        Checkpoint.open(copy).load(torch.float32, CPU)
+
+
+def test_a_pipeline_without_a_denoiser_that_we_know_is_named() -> None:
+    pipeline = StableCascadePriorPipeline(tokenizer=None, text_encoder=None, prior=None, scheduler=None)
+    with pytest.raises(ExciseError, match="StableCascadePriorPipeline: no denoiser; one of unet, transformer"):
+        denoiser(pipeline)
 
 
 def test_devices() -> None:
@@ -154,7 +67,7 @@ def test_no_cuda() -> None:
         pick_device("cuda")
 
 
-def test_prompts_that_the_tokenizer_cuts_short_are_counted(tiny_checkpoint: Path) -> None:
-    long = "a red circle in the center of a blue plain background " * 3
-    assert cut_short(tiny_checkpoint, ["a red circle", long, long + "x"]) == {"tokenizer": 2}
-    assert cut_short(tiny_checkpoint, ["a red circle"]) == {} == cut_short(tiny_checkpoint, [])
+def test_dtypes() -> None:
+    assert pick_dtype("auto", CPU) == torch.float32
+    for name in ("float32", "bfloat16", "float16"):
+        assert pick_dtype(name, CPU) == getattr(torch, name)

@@ -1,9 +1,7 @@
-"""Sites, hooks and patches on a real UNet."""
+"""Sites and hooks on a real UNet; those of other denoisers are in test_architectures.py."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -12,9 +10,9 @@ import torch
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from excise.checkpoint import Checkpoint
 from excise.diffusion.observe import site_inputs
-from excise.diffusion.patching import zeroed
-from excise.diffusion.sites import FAMILIES, find_sites, sites_of
+from excise.diffusion.sites import FAMILIES, find_sites
 from excise.errors import ExciseError
 from excise.recipe import Collect
 
@@ -45,7 +43,7 @@ def test_sites_in_order_of_execution(unet: UNet2DConditionModel, tiny_checkpoint
     weights = unet.state_dict()
     for site in sites:
         assert weights[site.tensor].shape == (site.outputs, site.neurons)
-    assert sites_of(tiny_checkpoint) == sites
+    assert Checkpoint.open(tiny_checkpoint).sites() == sites
 
 
 def test_families_are_the_settings_of_the_recipe() -> None:
@@ -55,7 +53,7 @@ def test_families_are_the_settings_of_the_recipe() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_hooks_see_is_what_the_layer_gets(unet: UNet2DConditionModel, tiny_checkpoint: Path, family: str) -> None:
     sites = find_sites(unet, family)
-    assert len(sites) == 7 and sites_of(tiny_checkpoint, family) == sites
+    assert len(sites) == 7 and Checkpoint.open(tiny_checkpoint).sites(family) == sites
     seen: dict[int, Tensor] = {}
     outputs: dict[int, Tensor] = {}
     removers = [
@@ -84,34 +82,10 @@ def test_hooks_are_removed_after_an_error(unet: UNet2DConditionModel) -> None:
     forward(unet)
 
 
-def test_zeroed_changes_and_restores(unet: UNet2DConditionModel) -> None:
-    before = {name: value.clone() for name, value in unet.state_dict().items()}
-    plain = forward(unet)
-    sites = find_sites(unet)[2:4]
-    masks = {
-        site.name: torch.rand(site.outputs, site.neurons, generator=torch.Generator().manual_seed(i)) < 0.3
-        for i, site in enumerate(sites)
-    }
-    with pytest.raises(KeyError), zeroed(unet, find_sites(unet), masks):
-        for site in sites:
-            weight = unet.get_submodule(site.name).weight
-            assert torch.equal(weight, before[site.tensor].masked_fill(masks[site.name], 0.0))
-        assert not torch.equal(forward(unet), plain)
-        raise KeyError
-    for name, value in unet.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    assert torch.equal(forward(unet), plain)
-
-
-def test_unknown_architectures_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_unknown_architectures_are_refused() -> None:
     other = DiTTransformer2DModel(num_attention_heads=1, attention_head_dim=8, num_layers=1, sample_size=4)
     with pytest.raises(ExciseError, match=r"DiTTransformer2DModel is not supported; supported: .*UNet2DConditionModel"):
         find_sites(other)
-    copy = shutil.copytree(tiny_checkpoint, tmp_path / "copy")
-    index = json.loads((copy / "model_index.json").read_text())
-    (copy / "model_index.json").write_text(json.dumps(index | {"unet": ["diffusers", "UNet2DModel"]}))
-    with pytest.raises(ExciseError, match="UNet2DModel is not supported"):
-        sites_of(copy)
 
 
 def test_a_unet_without_ffns_is_refused() -> None:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from excise.mathematics.moments import Moments, column_norm, merge, token_energy
 from torch import Tensor
 
+from excise.mathematics.column_energy import ColumnEnergy, column_norm
 from excise.mathematics.wanda import (
     contrast_ratio,
     exceeds,
@@ -61,15 +61,16 @@ def activations(seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn(CALLS, PROMPTS, TOKENS, NEURONS, generator=generator) * scale
 
 
-def moments_of(values: Tensor) -> Moments:
+def energies_of(values: Tensor) -> ColumnEnergy:
     """Prompts one by one, each a set of its own, then merged."""
     parts = []
     for prompt in range(PROMPTS):
-        part = Moments.zeros(CALLS, NEURONS, torch.device("cpu"))
+        part = ColumnEnergy.zeros(CALLS, NEURONS, torch.device("cpu"))
         for call in range(CALLS):
-            part.add(call, token_energy(values[call, prompt : prompt + 1]), TOKENS)
+            part.add(values[call, prompt].view(1, 1, TOKENS, NEURONS))
+            part.end_call(call)
         parts.append(part)
-    return merge(parts)
+    return ColumnEnergy.merge(parts)
 
 
 @pytest.mark.parametrize("k", [0.1, 0.34, 1.0])
@@ -78,7 +79,7 @@ def test_masks_are_the_published_ones(k: float, r: float) -> None:
     weight = torch.randn(OUTPUTS, NEURONS, generator=torch.Generator().manual_seed(7))
     mem, null = activations(1, shift=0.5), activations(2)
     expected = literal_mask(weight.tolist(), literal_norms(mem.tolist()), literal_norms(null.tolist()), k, r)
-    a_mem, a_null = column_norm(moments_of(mem)), column_norm(moments_of(null))
+    a_mem, a_null = column_norm(energies_of(mem)), column_norm(energies_of(null))
     selections = torch.stack(
         [select_entries(weight, a_mem[call], exceeds(a_mem[call], a_null[call]), k) for call in range(CALLS)]
     )
@@ -90,13 +91,13 @@ def test_norm_is_the_published_one_over_the_root_of_the_tokens() -> None:
     values = activations(3)
     published = torch.tensor(literal_norms(values.tolist()), dtype=torch.float64)
     torch.testing.assert_close(
-        column_norm(moments_of(values)) * math.sqrt(PROMPTS * TOKENS), published, rtol=1e-6, atol=0
+        column_norm(energies_of(values)) * math.sqrt(PROMPTS * TOKENS), published, rtol=1e-6, atol=0
     )
 
 
 def test_norm_does_not_depend_on_how_often_a_prompt_is_counted() -> None:
-    once = moments_of(activations(4))
-    torch.testing.assert_close(column_norm(merge([once] * 5)), column_norm(once), rtol=1e-12, atol=0)
+    once = energies_of(activations(4))
+    torch.testing.assert_close(column_norm(ColumnEnergy.merge([once] * 5)), column_norm(once), rtol=1e-12, atol=0)
 
 
 def test_contrast_is_strict() -> None:

@@ -12,11 +12,10 @@ from diffusers import DiffusionPipeline
 from safetensors import safe_open
 
 from excise.attacks.replay import replay
-from excise.diffusion.load import load_pipeline
-from excise.diffusion.sites import sites_of
+from excise.checkpoint import Checkpoint
 from excise.measures.judge import LABELS_FILE, Judge, load_judge, save_judge
-from excise.measures.replication import load_target, replicates, ssim, tiled_l2
-from excise.prompts.sets import read_prompts
+from excise.measures.replication import Rule, load_target
+from excise.prompts.prompt import read_prompts
 from excise.recipe import load_recipe
 from excise.testbed.check import SAMPLING, TILES, calibrate
 from excise.testbed.codec import to_unit
@@ -42,7 +41,7 @@ def test_anyone_can_load_it_with_diffusers_alone(name: str) -> None:
 def test_it_is_small_and_has_seven_sites_in_down_mid_and_up() -> None:
     size = sum(f.stat().st_size for name in MODELS for f in (TESTBED / name).rglob("*") if f.is_file())
     assert size <= 45e6
-    places = [site.name.split("_")[0] for site in sites_of(TESTBED / "base")]
+    places = [site.name.split("_")[0] for site in Checkpoint.open(TESTBED / "base").sites()]
     assert len(places) >= 7 and set(places) == {"down", "mid", "up"}
 
 
@@ -63,7 +62,8 @@ def test_recipes_use_the_settings_that_the_testbed_was_checked_with(path: Path) 
 
 def test_the_full_recipe_differs_from_the_quick_one_in_judging_alone() -> None:
     quick, full = (load_recipe(path) for path in RECIPES)
-    assert quick.locate == full.locate and quick.collect == full.collect and quick.prompts == full.prompts
+    for section in ("model", "prompts", "sampling", "collect", "locate", "edit", "attack"):
+        assert getattr(quick, section) == getattr(full, section)
     assert full.validate_.seeds >= 10 and full.validate_.threshold == quick.validate_.threshold
     assert full.validate_.ssim == quick.validate_.ssim
 
@@ -95,17 +95,16 @@ def test_the_judge_reads_99_percent_of_fresh_renders_right() -> None:
 
 def test_base_replicates_and_twin_does_not() -> None:
     """A sample of what `excise testbed check` measures in full: 12 verbatim prompts, 2 seeds."""
-    rule = load_recipe(RECIPES[0]).validate_
+    rule = Rule.of(load_recipe(RECIPES[0]).validate_)
     prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/memorized.csv") if prompt.kind == "verbatim"][::3]
     rates = {}
     for name in MODELS:
-        pipeline = load_pipeline(TESTBED / name, torch.float32, torch.device("cpu"))
+        pipeline = Checkpoint.open(TESTBED / name).load(torch.float32, torch.device("cpu"))
         images = replay(pipeline, [prompt.text for prompt in prompts], range(2), SAMPLING).float() / 255
-        hits = []
-        for prompt, made in zip(prompts, images, strict=True):
-            target = load_target(prompt, 64, 64).image
-            distance, alike = tiled_l2(made, target, None, TILES), ssim(made, target)
-            hits.append(replicates(distance, alike, rule.threshold, rule.ssim).float().mean().item())
+        hits = [
+            rule.replicated(made, load_target(prompt, 64, 64)).float().mean().item()
+            for prompt, made in zip(prompts, images, strict=True)
+        ]
         rates[name] = float(np.mean(hits))
     assert rates["base"] >= 0.95
     assert rates["twin"] == 0.0
@@ -116,12 +115,13 @@ def test_calibration_allows_one_comparison_in_a_thousand() -> None:
     images = torch.rand(150, 3, 64, 64, generator=generator)
     prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/never_seen.csv") if prompt.image][:10]
     targets = [load_target(prompt, 64, 64) for prompt in prompts]
-    rule = calibrate(images, targets)
-    assert rule.false_positive_rate <= 0.001
-    distances = torch.cat([tiled_l2(images, target.image, target.mask, TILES) for target in targets])
-    alike = torch.cat([ssim(images, target.image) for target in targets])
+    rule, false_positives = calibrate(images, targets)
+    assert rule.tiles == TILES and false_positives <= 0.001
+    compared = [rule.compare(images, target) for target in targets]
+    distances, alike = (torch.cat(part) for part in zip(*compared, strict=True))
+    assert rule.holds(distances, alike).float().mean() == pytest.approx(false_positives)
     for passing, looser in (
-        (distances <= rule.threshold, distances <= rule.threshold + 0.001),
+        (distances <= rule.distance, distances <= rule.distance + 0.001),
         (alike >= rule.ssim, alike >= rule.ssim - 0.001),
     ):
         assert passing.float().mean() <= 0.001

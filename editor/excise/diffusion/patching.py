@@ -19,6 +19,9 @@ def patched(network: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]
     Args:
         network: changed in place.
         changes: name of a parameter to what becomes of it.
+
+    Raises:
+        ValueError: a change gives another shape or dtype.
     """
     saved: list[tuple[Tensor, Tensor]] = []
     try:
@@ -26,9 +29,15 @@ def patched(network: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]
             for name, change in changes.items():
                 weight: Tensor = network.get_parameter(name)
                 saved.append((weight, weight.clone()))
-                weight.copy_(change(weight))
+                changed = change(weight)
+                if changed.shape != weight.shape or changed.dtype != weight.dtype:
+                    raise ValueError(
+                        f"{name}: {weight.dtype} {tuple(weight.shape)} is changed to {changed.dtype} "
+                        f"{tuple(changed.shape)}"
+                    )
+                weight.copy_(changed)
         yield
     finally:
         with torch.no_grad():
-            for changed, before in reversed(saved):
-                changed.copy_(before)
+            for parameter, before in reversed(saved):
+                parameter.copy_(before)
