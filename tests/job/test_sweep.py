@@ -98,7 +98,9 @@ def test_a_sweep_collects_in_a_folder_of_its_own_and_is_recomputed_for_another_r
     out, said = tmp_path / "out", []
     table = sweep_recipe(recipe, out, 1, 4, "one", said.append)
     assert table == out / "sweep.csv" and len(table.read_text().splitlines()) == 4
-    assert list(load_record(Run(out).sweep_run).stages) == ["collect"] and not (out / "statistics.safetensors").exists()
+    assert (
+        list(load_record(Run(out).sweep_run()).stages) == ["collect"] and not (out / "statistics.safetensors").exists()
+    )
     assert any("collect …" in line for line in said)
     write_recipe(recipe, tiny_recipe, {"locate.sparsity": 0.1, "collect.seed": 5})
     sweep_recipe(recipe, out, 1, 4, "one", said.append)

@@ -1,22 +1,20 @@
-import json
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from excise.errors import ExciseError
 from excise.measures.agreement import agreement, judge_images
-from excise.measures.judge import JUDGE_FILE, LABELS_FILE, Judge, load_judge, save_judge
-
-OBJECTS, COLOURS = ("circle", "ring", "star (five)", "earring"), ("red", "light blue", "light")
+from excise.measures.judge import Judge, load_judge, save_judge
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_judge(Judge(OBJECTS, COLOURS), tmp_path / "judge")
+    save_judge(Judge(("circle", "ring"), ("red", "blue")), tmp_path / "judge")
     return tmp_path / "judge"
 
 
@@ -41,69 +39,23 @@ def test_captions_without_a_label_are_not_judged(folder: Path):
     assert judge_images(folder, torch.rand(1, 3, 3, 64, 64), captions[1:]) == [None]
 
 
-def test_a_judge_comes_back_as_it_was_kept(folder: Path):
-    torch.manual_seed(0)
-    made, read = Judge(OBJECTS, COLOURS).eval(), load_judge(folder)
-    assert read.labels == made.labels and not read.training
-    images = torch.rand(2, 3, 64, 64)
-    things, colours = read(images)
-    assert things.shape == (2, 4) and colours.shape == (2, 3)
-    assert torch.equal(things, made(images)[0]) and torch.equal(colours, made(images)[1])
-
-
-@pytest.mark.parametrize(
-    ("caption", "labels"),
-    [
-        ("a small red circle at the top of a light plain background", (0, 0)),
-        ("light blue ring, red circle", (1, 1)),
-        ("a light earring", (3, 2)),
-        ("one red star (five), here", (2, 0)),
-        ("a red carpet and a circle", None),
-        ("reddish bred circle", None),
-        ("a red circlet", None),
-        ("", None),
-    ],
-)
-def test_a_caption_is_read_by_the_judges_own_labels(caption: str, labels: tuple[int, int] | None):
-    assert Judge(OBJECTS, COLOURS).labels_of(caption) == labels
+def test_each_of_many_images_is_judged_by_its_own_caption(folder: Path):
+    """300 prompts of 2 seeds, more than are judged at a time; of every third the caption names nothing."""
+    images = torch.rand(300, 2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    judge = load_judge(folder)
+    with torch.no_grad():
+        logits = judge(images[:, 0])
+    names = zip(*(part.argmax(dim=1).tolist() for part in logits), strict=True)
+    read = [f"a {judge.labels.colours[colour]} {judge.labels.objects[thing]}" for thing, colour in names]
+    other = {"red": "blue", "blue": "red"}
+    captions = ["fog" if i % 3 == 2 else caption for i, caption in enumerate(read)]
+    captions[:100] = [" ".join(other.get(word, word) for word in caption.split()) for caption in captions[:100]]
+    found = judge_images(folder, images, captions)
+    for i, row in enumerate(found):
+        assert (row is None) == (i % 3 == 2)
+        assert row is None or row[0] is (i >= 100)
 
 
 def test_a_folder_without_a_judge(tmp_path: Path):
     with pytest.raises(ExciseError, match=r"judge\.safetensors: no judge there; correct `validate\.judge`"):
         judge_images(tmp_path, torch.rand(1, 1, 3, 64, 64), ["a red circle"])
-
-
-def test_a_judge_without_labels(folder: Path):
-    (folder / LABELS_FILE).unlink()
-    with pytest.raises(ExciseError, match=r"labels\.json: cannot be read \(No such file.*copy judge"):
-        load_judge(folder)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("{", r"labels\.json: \(whole file\): Invalid JSON"),
-        ('{"objects": ["ring"]}', r"labels\.json: colours: required key is missing"),
-        ('{"objects": [], "colours": ["red"]}', r"labels\.json: objects: "),
-        ('{"objects": "ring", "colours": ["red"]}', r"labels\.json: objects: "),
-        ('{"objects": [""], "colours": ["red"]}', r"labels\.json: objects\.0: "),
-        ('{"objects": ["ring"], "colours": ["red"], "size": 1}', r"labels\.json: size: unknown key"),
-    ],
-)
-def test_labels_that_cannot_be_read(folder: Path, text: str, fault: str):
-    (folder / LABELS_FILE).write_text(text)
-    with pytest.raises(ExciseError, match=fault) as error:
-        load_judge(folder)
-    assert "in the order the judge was trained with" in str(error.value)
-
-
-def test_weights_that_are_not_of_these_labels_or_none_at_all(folder: Path):
-    (folder / LABELS_FILE).write_text(json.dumps({"objects": ["ring"], "colours": ["red"]}))
-    with pytest.raises(ExciseError, match=r"judge\.safetensors: not the weights of a judge with the labels of"):
-        load_judge(folder)
-    save_file({"other": torch.zeros(1)}, folder / JUDGE_FILE)
-    with pytest.raises(ExciseError, match=r"judge\.safetensors: not the weights"):
-        load_judge(folder)
-    (folder / JUDGE_FILE).write_bytes(b"nonsense")
-    with pytest.raises(ExciseError, match=r"judge\.safetensors: not the weights"):
-        load_judge(folder)

@@ -7,8 +7,9 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from excise.errors import ExciseError
-from excise.measures.replication import load_target, ssim, tiled_l2
-from excise.prompts.sets import Prompt
+from excise.measures.replication import Rule, Target, load_target, ssim, tiled_l2
+from excise.prompts.prompt import Prompt
+from excise.recipe import Validate
 
 
 @pytest.fixture
@@ -105,3 +106,40 @@ def test_targets_that_cannot_be_used(tmp_path: Path):
         load_target(Prompt("x", tmp_path / "text.png"), 8, 8)
     with pytest.raises(ExciseError, match=r"black\.png: white, which is what counts"):
         load_target(Prompt("x", tmp_path / "black.png", tmp_path / "black.png"), 8, 8)
+
+
+def test_the_rule_is_that_of_the_recipe():
+    assert Rule.of(Validate()) == Rule(0.15, None, 4)
+    assert Rule.of(Validate(threshold=0.2, ssim=0.5, tiles=8)) == Rule(0.2, 0.5, 8)
+
+
+def test_the_rule_holds_at_its_limits_and_not_beyond():
+    distance, similarity = np.array([0.1, 0.1, 0.2, 0.2, 0.2000001]), np.array([0.5, 0.49, 0.5, -1.0, 1.0])
+    assert Rule(0.2, None, 4).holds(distance, similarity).tolist() == [True, True, True, True, False]
+    assert Rule(0.2, 0.5, 4).holds(distance, similarity).tolist() == [True, False, True, False, False]
+    tensors = torch.from_numpy(distance), torch.from_numpy(similarity)
+    assert Rule(0.2, 0.5, 4).holds(*tensors).tolist() == [True, False, True, False, False]
+    assert not Rule(1.0, None, 4).holds(np.array([np.nan]), np.array([1.0])).any()
+
+
+def test_the_rule_measures_as_it_judges(pair):
+    images, target = pair
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[:, :32] = True
+    for found in (Target(target, None), Target(target, mask)):
+        distance, similarity = Rule(0.2, None, 8).compare(images, found)
+        assert torch.equal(distance, tiled_l2(images, target, found.mask, 8))
+        assert torch.equal(similarity, ssim(images, target, found.mask))
+        middle = float(distance.median())
+        assert Rule(middle, None, 8).replicated(images, found).tolist() == (distance <= middle).tolist()
+        assert Rule(1.0, float(similarity.median()), 8).replicated(images, found).sum() == 3
+
+
+def test_a_flat_picture_near_in_colour_is_told_apart_by_structure():
+    """What structural similarity is for: fine stripes of little contrast are near to plain grey."""
+    stripes = torch.full((3, 64, 64), 0.5)
+    stripes[:, ::2] = 0.6
+    grey = torch.full((1, 3, 64, 64), 0.55)
+    assert Rule(0.1, None, 4).replicated(grey, Target(stripes, None)).tolist() == [True]
+    assert Rule(0.1, 0.5, 4).replicated(grey, Target(stripes, None)).tolist() == [False]
+    assert Rule(0.1, 0.5, 4).replicated(stripes[None], Target(stripes, None)).tolist() == [True]

@@ -1,59 +1,19 @@
+from __future__ import annotations
+
 import html.parser
-import json
 import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
+from jinja2 import UndefinedError
 
-from excise.job.runner import run_job
-from excise.prompts.sets import prompt_sets
-from excise.recipe import Recipe, load_recipe
+import excise
+from excise.report.page import render
+from excise.run.record import load_record
 from excise.stages import report
-from excise.testbed.judge import JUDGE_FILE, Judge
-
-TOML = """
-name = "tiny & <b>bold</b>"
-[model]
-path = "{model}"
-twin = "{model}"
-device = "cpu"
-[prompts]
-memorized = "{tables}/memorized.csv"
-ordinary = "{tables}/ordinary.csv"
-judged = "{tables}/judged.csv"
-never_seen = "{tables}/never_seen.csv"
-[sampling]
-steps = 3
-batch = 8
-[collect]
-calls = 3
-groups = 3
-[locate]
-calls = 2
-sparsity = 0.05
-[validate]
-seeds = 3
-threshold = 0.386
-judge = "{judge}"
-"""
-
-
-@pytest.fixture(scope="module")
-def recipe_file(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    torch.manual_seed(0)
-    save_file(Judge().state_dict(), folder / JUDGE_FILE)
-    tables = tiny_recipe.prompts.memorized.parent
-    (folder / "recipe.toml").write_text(TOML.format(model=tiny_recipe.model.path, tables=tables, judge=folder))
-    return folder / "recipe.toml"
-
-
-@pytest.fixture(scope="module")
-def run_folder(recipe_file: Path) -> Path:
-    return run_job(recipe_file, out=recipe_file.parent / "run")
+from tests.jobs import context_of
+from tests.trial.tried import Tried
 
 
 class Page(html.parser.HTMLParser):
@@ -88,54 +48,73 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(run_folder: Path) -> Page:
-    return Page((run_folder / "report.html").read_text(encoding="utf-8"))
+def text(tried: Tried) -> str:
+    return tried.run.report.read_text(encoding="utf-8")
 
 
-def test_one_file_that_needs_nothing_else(run_folder: Path, page: Page):
-    text = (run_folder / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_one_file_that_needs_nothing_else(text: str, page: Page) -> None:
     assert all(link.startswith(("data:image/", "#")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert "script" not in page.tags and "@import" not in text and "url(" not in text
-    assert all(image.get("alt") for image in page.images)
+    assert page.images and all(image.get("alt") for image in page.images)
 
 
-def test_text_of_the_user_is_not_markup(run_folder: Path):
-    text = (run_folder / "report.html").read_text(encoding="utf-8")
+def test_text_of_the_user_is_not_markup(text: str) -> None:
     assert "<b>" not in text and "tiny &amp; &lt;b&gt;bold" in text
 
 
-def test_a_row_for_each_prompt_and_shown_seed(run_folder: Path, page: Page, recipe_file: Path):
-    sets = prompt_sets(load_recipe(recipe_file))
-    memorized = sum(map(len, sets.located)) + len(sets.held_out)
-    verdict = json.loads((run_folder / "verdict.json").read_text())
-    measures = json.loads((run_folder / "measures.json").read_text())
+def test_a_row_for_each_prompt_and_shown_seed(tried: Tried, page: Page) -> None:
+    memorized = sum(map(len, tried.sets.located)) + len(tried.sets.held_out)
     assert page.classes.count("training") == memorized * 2  # two of three seeds
     shown = [
-        distance <= verdict["threshold"]["value"]
-        for arm in ("base", "edited", "twin")
-        for key, found in measures["arms"][arm].items()
-        if key not in ("judged", "never_seen")
-        for row in found["distance"]
+        distance <= tried.verdict.threshold.value
+        for name in ("base", "edited", "twin")
+        for key, found in tried.measures.models[name].sets.items()
+        if key != "never_seen"
+        for row in found.distance
         for distance in row[:2]
     ]
     assert page.classes.count("yes") - 1 == sum(shown)  # one stands in the legend
     assert 0 < sum(shown) < len(shown)
 
 
-def test_every_rate_of_the_verdict_is_printed_with_its_interval(run_folder: Path):
-    verdict = json.loads((run_folder / "verdict.json").read_text())
-    for name in ("report.html", "report.md"):
-        text = re.sub(r"<[^>]+>", " ", (run_folder / name).read_text(encoding="utf-8"))
-        for arm in verdict["arms"].values():
-            for found in arm["sets"].values():
-                low, high = found["interval"]
-                pattern = rf"{100 * found['memorization_rate']:.1f}\s%[\s(]*{100 * low:.1f}–{100 * high:.1f}\s%"
-                assert re.search(pattern, text), (name, pattern)
+def test_every_rate_of_the_verdict_is_printed_with_its_interval(tried: Tried) -> None:
+    for file in (tried.run.report, tried.run.summary):
+        text = re.sub(r"<[^>]+>", " ", file.read_text(encoding="utf-8"))
+        for model in tried.verdict.models.values():
+            for found in model.sets.values():
+                assert found.interval is not None
+                low, high = found.interval
+                pattern = rf"{100 * found.memorization_rate:.1f}\s%[\s(]*{100 * low:.1f}–{100 * high:.1f}\s%"
+                assert re.search(pattern, text), (file.name, pattern)
 
 
-def test_summary_has_whole_tables(run_folder: Path):
-    lines = (run_folder / "report.md").read_text(encoding="utf-8").splitlines()
+def test_the_verdict_and_its_reasons_stand_on_both_pages(tried: Tried, text: str) -> None:
+    summary = tried.run.summary.read_text(encoding="utf-8")
+    assert not tried.verdict.accepted and tried.verdict.reasons
+    assert '<strong class="word">Refused</strong>' in text and "**Verdict: refused.**" in summary
+    for reason in tried.verdict.reasons:
+        assert f"<li>{reason}</li>" in text.replace("&#34;", '"') and f"- {reason}\n" in summary
+
+
+def test_every_model_has_its_row_and_every_file_its_hash(tried: Tried, text: str) -> None:
+    for model in tried.verdict.models.values():
+        assert text.count(f'<th scope="row">{model.label}</th>') == 2  # replication and ordinary prompts
+        assert model.label in tried.run.summary.read_text(encoding="utf-8")
+    done = load_record(tried.run).stages
+    assert set(done) >= {"collect", "rank", "locate", "edit", "attack", "validate", "report"}
+    for name, stage in done.items():
+        if name != "report":
+            assert all(digest in text for digest in stage.outputs.values())
+
+
+def test_summary_has_whole_tables(tried: Tried) -> None:
+    lines = tried.run.summary.read_text(encoding="utf-8").splitlines()
     widths: list[set[int]] = [set()]
     for line in lines:
         if line.startswith("|"):
@@ -146,16 +125,17 @@ def test_summary_has_whole_tables(run_folder: Path):
     assert not any(before == "" and after == "" for before, after in pairwise(lines))
 
 
-def test_the_same_files_give_the_same_report(run_folder: Path, recipe_file: Path):
-    before = {name: (run_folder / name).read_bytes() for name in ("report.html", "report.md")}
-    recipe = load_recipe(recipe_file)
-    job = json.loads((run_folder / "job.json").read_text())
-    report.run(recipe, prompt_sets(recipe), run_folder)
-    assert {name: (run_folder / name).read_bytes() for name in before} == before
-    assert set(job["stages"]) >= {"collect", "attack", "validate"}
+def test_the_same_files_give_the_same_report(tried: Tried) -> None:
+    files = (tried.run.report, tried.run.summary)
+    before = [file.read_bytes() for file in files]
+    report.run(context_of(tried.recipe, tried.run.folder, tried.sets))
+    assert [file.read_bytes() for file in files] == before
 
 
-def test_no_machine_path_of_the_package_leaks(run_folder: Path):
-    import excise
+def test_no_machine_path_of_the_package_leaks(text: str) -> None:
+    assert str(Path(excise.__file__).parent) not in text
 
-    assert str(Path(excise.__file__).parent) not in (run_folder / "report.html").read_text(encoding="utf-8")
+
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="verdict"):
+        render("checks.md.jinja", {}, escape=False)

@@ -1,54 +1,41 @@
-"""collect on a real tiny checkpoint: what is counted, when it stops, and that a kill changes no bit."""
+"""collect on a real tiny checkpoint: what is counted, of what, and when it stops."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from excise.diffusion.denoise import denoise, noise_key
-from excise.diffusion.load import load_pipeline
-from excise.diffusion.sites import find_sites
+from excise.diffusion.sites import Site, find_sites
 from excise.errors import ExciseError
+from excise.job.demand import demand_of
+from excise.mathematics.column_energy import SUMS, ColumnEnergy
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
+from excise.run.layout import Run
+from excise.run.statistics import ROWS, Demand, StatisticsFile
 from excise.stages import collect
 from tests.conftest import changed
+from tests.jobs import context_of
+from tests.stages.conftest import EVERYTHING
+from tests.stages.plain import pipeline_of, site_inputs
 
 
 @pytest.fixture(scope="module")
 def statistics(collected: Path) -> dict[str, Tensor]:
-    return load_file(collected / collect.OUTPUT)
+    return load_file(Run(collected).statistics)
 
 
-def literal(recipe: Recipe, texts: list[str], steps_run: int) -> dict[str, dict[str, Tensor]]:
-    """Energies the plain way: prompts one by one through a generation of ``steps_run`` calls, activations kept whole.
-
-    Returns, by kind of row and by site, ``(prompts, calls, neurons)`` float64: normalised squares summed over tokens.
-    """
-    pipeline: DiffusionPipeline = load_pipeline(recipe.model.path, torch.float32, torch.device("cpu"))
+def energies(recipe: Recipe, texts: list[str], steps_run: int) -> dict[str, dict[str, Tensor]]:
+    """Normalised squares summed over tokens: by kind of row and by site ``(prompts, calls, neurons)`` float64."""
     found: dict[str, dict[str, Tensor]] = {"both": {}, "conditional": {}}
-    kept: dict[str, list[Tensor]] = {}
-    for site in find_sites(pipeline.unet):
-        kept[site.name] = []
-        layer = pipeline.unet.get_submodule(site.name)
-        layer.register_forward_pre_hook(lambda _, inputs, name=site.name: kept[name].append(inputs[0].double()))
-    for text in texts:
-        denoise(pipeline, [text], [noise_key("", recipe.collect.seed)], recipe.sampling, calls=steps_run, decode=False)
-    for name, tensors in kept.items():
-        calls = torch.stack(tensors).unflatten(0, (len(texts), steps_run))  # (prompts, calls, 2, tokens, neurons)
+    for name, calls in site_inputs(recipe, texts, steps_run).items():
         energy = F.normalize(calls, dim=-1).square().sum(dim=-2)[:, : recipe.collect.calls]
         found["both"][name], found["conditional"][name] = energy.sum(dim=2), energy[:, :, 1]
     return found
@@ -56,14 +43,14 @@ def literal(recipe: Recipe, texts: list[str], steps_run: int) -> dict[str, dict[
 
 @pytest.mark.parametrize("group", [0, 2])
 def test_statistics_are_those_of_whole_generations(
-    tiny_recipe: Recipe, tiny_sets: PromptSets, statistics: dict[str, Tensor], group: int
+    tiny_recipe: Recipe, tiny_sets: PromptSets, collected: Path, group: int
 ) -> None:
     """Batch 2 in chunks of 2, stopped at call 3, against batch 1, all 4 steps run, later calls dropped."""
     texts = [prompt.text for prompt in tiny_sets.located[group]]
-    tokens = {}
-    for rows, sites in literal(tiny_recipe, texts, steps_run=tiny_recipe.sampling.steps).items():
+    statistics, tokens = StatisticsFile(Run(collected)), {}
+    for rows, sites in energies(tiny_recipe, texts, steps_run=tiny_recipe.sampling.steps).items():
         for site, energy in sites.items():
-            moments = collect.read_moments(statistics, "memorized", group, rows, site)
+            found = statistics.read("column_energy", "memorized", group, rows, site)
             seen = energy.sum(dim=-1, keepdim=True).round()  # normalised: one for each token
             tokens[rows] = seen
             expected = {
@@ -74,7 +61,7 @@ def test_statistics_are_those_of_whole_generations(
                 "prompts": torch.tensor(float(len(texts)), dtype=torch.float64),
             }
             for name, value in expected.items():
-                torch.testing.assert_close(getattr(moments, name), value, rtol=1e-4, atol=1e-7)
+                torch.testing.assert_close(getattr(found, name), value, rtol=1e-4, atol=1e-7)
     assert torch.equal(tokens["both"], 2 * tokens["conditional"])
 
 
@@ -83,9 +70,10 @@ def test_batch_of_one_or_four(tiny_recipe: Recipe, tiny_sets: PromptSets, tmp_pa
     for batch in (1, 4):
         recipe = changed(changed(tiny_recipe, "sampling", batch=batch), "collect", chunk=4)
         (tmp_path / str(batch)).mkdir()
-        collect.run(recipe, tiny_sets, tmp_path / str(batch))
-        found.append(load_file(tmp_path / str(batch) / collect.OUTPUT))
-        calls = json.loads((tmp_path / str(batch) / collect.COST).read_text())["calls"]
+        context = context_of(recipe, tmp_path / str(batch), tiny_sets, EVERYTHING)
+        collect.run(context)
+        found.append(load_file(context.run.statistics))
+        calls = json.loads(context.run.cost.read_text())["calls"]
         prompts = sum(map(len, (*tiny_sets.located, *tiny_sets.control, tiny_sets.contrast))) + 1
         assert calls == 3 * (prompts if batch == 1 else 8)
     assert found[0].keys() == found[1].keys()
@@ -94,14 +82,23 @@ def test_batch_of_one_or_four(tiny_recipe: Recipe, tiny_sets: PromptSets, tmp_pa
 
 
 def test_sets_groups_and_cost(
-    tiny_recipe: Recipe, tiny_sets: PromptSets, collected: Path, statistics: dict[str, Tensor]
+    tiny_recipe: Recipe,
+    tiny_sets: PromptSets,
+    tiny_sites: tuple[Site, ...],
+    collected: Path,
+    statistics: dict[str, Tensor],
 ) -> None:
-    groups = {tuple(name.split("/")[:3]) for name in statistics}
     expected = {(name, str(group)) for name in ("memorized", "control") for group in range(3)}
     expected |= {("contrast", "0"), ("empty", "0")}
-    assert groups == {(*pair, rows) for pair in expected for rows in ("both", "conditional")}
+    assert {tuple(name.split("/")) for name in statistics} == {
+        (*pair, rows, "column_energy", site.name, part)
+        for pair in expected
+        for rows in ("both", "conditional")
+        for site in tiny_sites
+        for part in SUMS
+    }
     assert all(value.dtype == torch.float64 for value in statistics.values())
-    cost = json.loads((collected / collect.COST).read_text())
+    cost = json.loads(Run(collected).cost.read_text())
     sizes = [len(group) for group in tiny_sets.located]
     assert cost["sets"] == {"memorized": sizes, "control": sizes, "contrast": [3], "empty": [1]}
     assert cost["prompts"] == 2 * sum(sizes) + 4 and cost["prompt_calls"] == 3 * cost["prompts"]
@@ -109,91 +106,83 @@ def test_sets_groups_and_cost(
     assert cost["seconds"] > 0 and cost["peak_memory_bytes"] > 2**20
 
 
+@pytest.mark.parametrize(
+    ("settings", "sets", "rows"),
+    [
+        ({}, {"memorized", "control", "empty"}, "both"),
+        ({"contrast": "ordinary", "rows": "conditional"}, {"memorized", "control", "contrast"}, "conditional"),
+        ({"evidence": False}, {"memorized", "empty"}, "both"),
+    ],
+)
+def test_only_what_the_recipe_asks_for_is_collected(
+    tiny_recipe: Recipe,
+    tiny_sets: PromptSets,
+    statistics: dict[str, Tensor],
+    tmp_path: Path,
+    settings: dict[str, object],
+    sets: set[str],
+    rows: str,
+) -> None:
+    """And what is collected has the same bits, whatever else is."""
+    recipe = changed(tiny_recipe, "locate", **settings)
+    assert demand_of(recipe) == Demand(tuple(s for s in EVERYTHING.sets if s in sets), (rows,), ("column_energy",))
+    context = context_of(recipe, tmp_path, tiny_sets)
+    collect.run(context)
+    found = load_file(context.run.statistics)
+    assert found.keys() == {name for name in statistics if name.split("/")[0] in sets and f"/{rows}/" in name}
+    assert all(torch.equal(value, statistics[name]) for name, value in found.items())
+    assert json.loads(context.run.cost.read_text())["sets"].keys() == sets
+
+
 def test_own_noise_runs_the_empty_prompt_from_every_located_latent(tiny_recipe: Recipe, tiny_sets: PromptSets) -> None:
-    chunks = collect.plan_chunks(changed(tiny_recipe, "collect", noise="own", chunk=4), tiny_sets)
+    own = changed(tiny_recipe, "collect", noise="own", chunk=4)
+    chunks = collect.plan_chunks(own, tiny_sets, EVERYTHING)
     located = [key for chunk in chunks if chunk.set == "memorized" for key in chunk.keys]
     empty = [chunk for chunk in chunks if chunk.set == "empty"]
     assert [key for chunk in empty for key in chunk.keys] == located and len(set(located)) == len(located)
     assert {text for chunk in empty for text in chunk.texts} == {""}
-    shared = collect.plan_chunks(tiny_recipe, tiny_sets)
+    shared = collect.plan_chunks(tiny_recipe, tiny_sets, EVERYTHING)
     assert len({key for chunk in shared for key in chunk.keys}) == 1
 
 
 def test_chunks_never_cross_a_group(tiny_recipe: Recipe, tiny_sets: PromptSets) -> None:
     for size in (1, 2, 100):
-        chunks = collect.plan_chunks(changed(tiny_recipe, "collect", chunk=size), tiny_sets)
+        chunks = collect.plan_chunks(changed(tiny_recipe, "collect", chunk=size), tiny_sets, EVERYTHING)
         for i, group in enumerate(tiny_sets.located):
             mine = [chunk for chunk in chunks if (chunk.set, chunk.group) == ("memorized", i)]
             assert [text for chunk in mine for text in chunk.texts] == [prompt.text for prompt in group]
             assert max(len(chunk.texts) for chunk in mine) <= size
 
 
-def test_without_guidance_all_rows_are_conditional(
-    tiny_recipe: Recipe, tiny_sets: PromptSets, statistics: dict[str, Tensor]
-) -> None:
+def test_without_guidance_all_rows_are_conditional(tiny_recipe: Recipe, tiny_sets: PromptSets) -> None:
     recipe = changed(tiny_recipe, "sampling", guidance=1.0)
-    pipeline = load_pipeline(recipe.model.path, torch.float32, torch.device("cpu"))
+    pipeline = pipeline_of(recipe)
     sites = find_sites(pipeline.unet)
-    found = collect.collect_chunk(recipe, pipeline, sites, collect.plan_chunks(recipe, tiny_sets)[0])
-    guided = collect.collect_chunk(tiny_recipe, pipeline, sites, collect.plan_chunks(recipe, tiny_sets)[0])
+    chunk = collect.plan_chunks(recipe, tiny_sets, EVERYTHING)[0]
+    found = collect.collect_chunk(recipe, pipeline, sites, chunk, EVERYTHING)
+    guided = collect.collect_chunk(tiny_recipe, pipeline, sites, chunk, EVERYTHING)
     for site in sites:
-        both, alone = (found[f"{rows}/{site.name}/energy"] for rows in collect.ROWS)
+        both, alone = (found[f"{rows}/column_energy/{site.name}/energy"] for rows in ROWS)
         assert torch.equal(both, alone)
-        torch.testing.assert_close(alone[0], guided[f"conditional/{site.name}/energy"][0], rtol=1e-4, atol=1e-7)
+        expected = guided[f"conditional/column_energy/{site.name}/energy"][0]
+        torch.testing.assert_close(alone[0], expected, rtol=1e-4, atol=1e-7)
 
 
-RUN = """
-import sys
-from pathlib import Path
-from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import Recipe
-from excise.stages import collect
-import torch
-torch.set_num_threads(1)
-recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text())
-whole = prompt_sets(recipe)
-sets = PromptSets(whole.located, whole.held_out, whole.contrast[:3], whole.control, whole.judged, whole.never_seen)
-collect.run(recipe, sets, Path(sys.argv[2]))
-"""
-
-
-def test_a_killed_collection_resumes_to_the_same_bytes(
-    tiny_recipe: Recipe, tiny_sets: PromptSets, collected: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "recipe.json").write_text(tiny_recipe.model_dump_json(by_alias=True))
-    run = tmp_path / "run"
-    run.mkdir()
-    child = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(tmp_path / "recipe.json"), str(run)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-    )
-    partial = run / "partial" / "collect"
-    until = time.monotonic() + 300
-    while time.monotonic() < until and len(list(partial.glob("*.safetensors"))) < 3:
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    done = {file.name: file.read_bytes() for file in partial.glob("*.safetensors")}
-    chunks = len(collect.plan_chunks(tiny_recipe, tiny_sets))
-    assert 3 <= len(done) < chunks and not (run / collect.OUTPUT).exists()
-    collect.run(tiny_recipe, tiny_sets, run)
-    assert {name: (partial / name).read_bytes() for name in done} == done
-    assert (run / collect.OUTPUT).read_bytes() == (collected / collect.OUTPUT).read_bytes()
-    costs = [json.loads((path / collect.COST).read_text()) for path in (run, collected)]
-    assert costs[0]["calls"] == costs[1]["calls"]
-
-
-def test_everything_done_needs_no_model(tiny_recipe: Recipe, tiny_sets: PromptSets, collected: Path) -> None:
-    before = (collected / collect.OUTPUT).read_bytes()
-    (collected / collect.OUTPUT).unlink()
-    collect.run(changed(tiny_recipe, "model", path=Path("nowhere")), tiny_sets, collected)
-    assert (collected / collect.OUTPUT).read_bytes() == before
+def test_statistics_that_are_not_there(collected: Path, tmp_path: Path, tiny_sites: tuple[Site, ...]) -> None:
+    with pytest.raises(ExciseError, match=r"statistics\.safetensors: is not there; first run"):
+        StatisticsFile(Run(tmp_path))
+    statistics, site = StatisticsFile(Run(collected)), tiny_sites[0].name
+    assert statistics.groups("memorized") == 3 and statistics.groups("empty") == 1
+    total = statistics.total("column_energy", "memorized", "both", site)
+    assert isinstance(total, ColumnEnergy)
+    assert total.prompts == sum(energy.prompts for energy in statistics.energies("memorized", "both", site))
+    with pytest.raises(ExciseError, match=r"memorized/0/both/second_moment/.* was not collected; run excise run again"):
+        statistics.read("second_moment", "memorized", 0, "both", site)
 
 
 def test_more_calls_than_a_generation_has(tiny_recipe: Recipe, tiny_sets: PromptSets, tmp_path: Path) -> None:
     with pytest.raises(ExciseError, match=r"collect\.calls: 5 calls asked for, but sampling\.steps = 4 makes 4"):
-        collect.run(changed(tiny_recipe, "collect", calls=5), tiny_sets, tmp_path)
+        collect.run(context_of(changed(tiny_recipe, "collect", calls=5), tmp_path, tiny_sets))
 
 
 def broken(tiny_checkpoint: Path, target: Path, tensor: str, value: float) -> Path:
@@ -205,20 +194,11 @@ def broken(tiny_checkpoint: Path, target: Path, tensor: str, value: float) -> Pa
     return target
 
 
-def test_nan_in_a_site_is_refused_before_the_first_call(
-    tiny_recipe: Recipe, tiny_sets: PromptSets, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    name = "mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight"
-    path = broken(tiny_checkpoint, tmp_path / "model", name, float("nan"))
-    with pytest.raises(ExciseError, match=rf"diffusion_pytorch_model\.safetensors: {name}: holds NaN"):
-        collect.run(changed(tiny_recipe, "model", path=path), tiny_sets, tmp_path)
-    assert not list((tmp_path / "partial" / "collect").iterdir())
-
-
 def test_activations_that_overflow_are_refused(
     tiny_recipe: Recipe, tiny_sets: PromptSets, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     path = broken(tiny_checkpoint, tmp_path / "model", "conv_in.weight", 1e38)
+    context = context_of(changed(tiny_recipe, "model", path=path), tmp_path, tiny_sets)
     with pytest.raises(ExciseError, match=r"model\.dtype: activations at .* are not finite in float32"):
-        collect.run(changed(tiny_recipe, "model", path=path), tiny_sets, tmp_path)
-    assert not (tmp_path / collect.OUTPUT).exists()
+        collect.run(context)
+    assert not context.run.statistics.exists()

@@ -11,25 +11,34 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from excise.checkpoint.weights import read_tensor
-from excise.diffusion.sites import Site, sites_of
+from excise.checkpoint import Checkpoint
+from excise.diffusion.sites import Site
 from excise.errors import ExciseError
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
-from excise.stages import collect, locate, rank
+from excise.run.layout import Run
+from excise.run.results import read_located
+from excise.run.scores import ScoresFile
+from excise.run.subspace import read_masks
+from excise.stages import locate, rank
 from tests.conftest import changed
+from tests.jobs import context_of
 
 
 def run(recipe: Recipe, tiny_sets: PromptSets, folder: Path) -> dict[str, Tensor]:
-    rank.run(recipe, tiny_sets, folder)
-    locate.run(recipe, tiny_sets, folder)
-    return locate.read_masks(folder, sites_of(recipe.model.path))
+    """The masks, by name of the site."""
+    context = context_of(recipe, folder, tiny_sets)
+    rank.run(context)
+    locate.run(context)
+    return read_masks(context.run, context.base.sites())
 
 
 def published_norm(statistics: dict[str, Tensor], name: str, groups: range, rows: str, site: str, call: int) -> Tensor:
     """Root of the mean energy per token, group after group."""
-    energy = sum(statistics[f"{name}/{group}/{rows}/{site}/energy"][call] for group in groups)
-    tokens = sum(statistics[f"{name}/{group}/{rows}/{site}/tokens"][call] for group in groups)
+    energy, tokens = (
+        sum(statistics[f"{name}/{group}/{rows}/column_energy/{site}/{part}"][call] for group in groups)
+        for part in ("energy", "tokens")
+    )
     return torch.sqrt(torch.as_tensor(energy / tokens))
 
 
@@ -46,12 +55,12 @@ def test_masks_are_the_published_ones(
 ) -> None:
     recipe = changed(tiny_recipe, "locate", **settings)
     masks = run(recipe, tiny_sets, folder)
-    statistics = load_file(folder / collect.OUTPUT)
+    statistics, base = load_file(Run(folder).statistics), Checkpoint.open(recipe.model.path)
     options = recipe.locate
     baseline = "contrast" if options.contrast == "ordinary" else "empty"
     assert list(masks) == [site.name for site in tiny_sites]
     for site in tiny_sites:
-        weight = read_tensor(recipe.model.path, site.tensor).abs()
+        weight = base.read(site.tensor).abs()
         votes = torch.zeros(site.outputs, site.neurons)
         for call in range(options.calls):
             a = published_norm(statistics, "memorized", range(3), options.rows, site.name, call)
@@ -67,11 +76,11 @@ def test_columns_are_whole(
     tiny_recipe: Recipe, tiny_sets: PromptSets, tiny_sites: tuple[Site, ...], folder: Path
 ) -> None:
     masks = run(changed(tiny_recipe, "locate", unit="columns", sparsity=0.1, calls=1), tiny_sets, folder)
-    scores = load_file(folder / rank.OUTPUT)
+    scores = ScoresFile(Run(folder))
     for site in tiny_sites:
         columns = masks[site.name][0]
         assert torch.equal(masks[site.name], columns.expand(site.outputs, -1))
-        ratio = scores[f"memorized/{site.name}/ratio"][0]
+        ratio = scores.read("memorized", site.name).ratio[0]
         assert columns.sum() == min(int(0.1 * site.neurons), int((ratio > 1).sum()))
         assert ratio[columns].min() >= ratio[~columns].max()
 
@@ -80,7 +89,7 @@ def test_evidence_says_what_it_documents(
     tiny_recipe: Recipe, tiny_sets: PromptSets, tiny_sites: tuple[Site, ...], folder: Path
 ) -> None:
     masks = run(tiny_recipe, tiny_sets, folder)
-    evidence = json.loads((folder / locate.EVIDENCE).read_text())
+    evidence = json.loads(Run(folder).evidence.read_text())
     assert [row["name"] for row in evidence["sites"]] == [site.name for site in tiny_sites]
     assert evidence["selected"] == sum(int(mask.sum()) for mask in masks.values())
     assert evidence["entries"] == sum(mask.numel() for mask in masks.values())
@@ -88,13 +97,14 @@ def test_evidence_says_what_it_documents(
         mask = masks[row["name"]]
         assert (row["selected"], row["columns"]) == (int(mask.sum()), int(mask.any(dim=0).sum()))
         assert max(row["selected_by_call"]) <= row["selected"] <= sum(row["selected_by_call"])
-    scores = load_file(folder / rank.OUTPUT)
+    scores, base = ScoresFile(Run(folder)), Checkpoint.open(tiny_recipe.model.path)
     for name in ("memorized", "control"):
         iou = evidence["iou"][name]
         assert torch.tensor(iou["by_call"]).shape == (2, 7, 3, 3) and torch.tensor(iou["voted"]).shape == (7, 3, 3)
         for i, site in enumerate(tiny_sites):
-            weight = read_tensor(tiny_recipe.model.path, site.tensor)
-            alone = [locate.select(tiny_recipe.locate, weight, scores, f"{name}/{g}", site) for g in range(3)]
+            weight = base.read(site.tensor)
+            groups = [scores.read(f"{name}/{group}", site.name) for group in range(3)]
+            alone = [locate.select(tiny_recipe.locate, weight, found, site) for found in groups]
             a, b = alone[0][1], alone[2][1]
             expected = int((a & b).sum()) / int((a | b).sum())
             assert math.isclose(iou["by_call"][1][i][0][2], expected, abs_tol=1e-6)
@@ -105,10 +115,14 @@ def test_evidence_says_what_it_documents(
         assert math.isclose(iou["mean"], sum(iou["mean_by_site"]) / 7, abs_tol=1e-5)
 
 
-def test_packing_keeps_odd_widths() -> None:
-    mask = torch.rand(3, 13, generator=torch.Generator().manual_seed(0)) < 0.5
-    packed = locate.pack(mask)
-    assert packed.shape == (3, 2) and packed.dtype == torch.uint8
+def test_evidence_is_read_as_it_was_written(tiny_recipe: Recipe, tiny_sets: PromptSets, folder: Path) -> None:
+    run(tiny_recipe, tiny_sets, folder)
+    located = read_located(Run(folder))
+    assert located.model_dump(mode="json") == json.loads(Run(folder).evidence.read_text())
+    assert located.groups == located.control_groups == tuple(map(len, tiny_sets.located))
+    assert located.settings == tiny_recipe.locate.model_dump()
+    assert located.control_selected == sum(site.control_selected or 0 for site in located.sites) > 0
+    assert all(0.0 <= (site.iou_with_control or 0.0) < 1.0 for site in located.sites)
 
 
 def test_false_discovery_only_takes_away(tiny_recipe: Recipe, tiny_sets: PromptSets, folder: Path) -> None:
@@ -136,9 +150,9 @@ def test_settings_that_cannot_select(
 
 
 def test_outputs_have_the_same_bytes_every_time(tiny_recipe: Recipe, tiny_sets: PromptSets, folder: Path) -> None:
-    names = (rank.OUTPUT, locate.OUTPUT, locate.EVIDENCE)
+    files = (Run(folder).scores, Run(folder).subspace, Run(folder).evidence)
     run(tiny_recipe, tiny_sets, folder)
-    before = [(folder / name).read_bytes() for name in names]
+    before = [file.read_bytes() for file in files]
     run(tiny_recipe, tiny_sets, folder)
-    assert [(folder / name).read_bytes() for name in names] == before
+    assert [file.read_bytes() for file in files] == before
     assert not list(folder.glob("*.tmp"))

@@ -1,214 +1,185 @@
+"""validate on a whole job of the tiny checkpoint: every model, every question, every rate with its interval."""
+
+from __future__ import annotations
+
 import dataclasses
-import json
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-from excise.errors import ExciseError
-from excise.job.preflight import check_instruments
-from excise.prompts.sets import Prompt, PromptSets, prompt_sets
-from excise.recipe import Recipe, Verdict
-from excise.stages import attack, collect, edit, locate, rank, validate
-from excise.testbed.judge import JUDGE_FILE, Judge
-from excise.trial.images import arms_of, attacked_sets, blocks_of
+from excise.prompts.prompt import Prompt
+from excise.recipe import Verdict
+from excise.run.layout import Run
+from excise.run.record import JobRecord
+from excise.run.results import read_edit_record, read_located, read_verdict
+from excise.stages import attack, report, validate
+from tests.conftest import changed
+from tests.jobs import context_of
+from tests.trial.tried import THRESHOLD, Tried
 
-THRESHOLD = 0.386
-"""In the middle of the distances of random pictures to what a random model draws, so that some replicate."""
-
-
-@pytest.fixture(scope="module")
-def judged_recipe(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """The tiny recipe with an untrained judge and the base as its own twin, few steps."""
-    judge = tmp_path_factory.mktemp("judge")
-    torch.manual_seed(0)
-    save_file(Judge().state_dict(), judge / JUDGE_FILE)
-    return tiny_recipe.model_copy(
-        update={
-            "model": tiny_recipe.model.model_copy(update={"twin": tiny_recipe.model.path}),
-            "sampling": tiny_recipe.sampling.model_copy(update={"steps": 3, "batch": 8}),
-            "validate_": tiny_recipe.validate_.model_copy(update={"judge": judge, "threshold": THRESHOLD}),
-        }
-    )
+MEMORIZED = {"located_verbatim", "located_template", "held_out_verbatim", "held_out_template"}
 
 
-@pytest.fixture(scope="module")
-def run_folder(judged_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder with every stage up to validate."""
-    folder = tmp_path_factory.mktemp("run")
-    sets = prompt_sets(judged_recipe)
-    for stage in (collect, rank, locate, edit, attack, validate):
-        stage.run(judged_recipe, sets, folder)
-    return folder
+def copied(tried: Tried, folder: Path) -> Run:
+    """What validate reads, and nothing else."""
+    run = Run(folder)
+    for source in (tried.run.images, tried.run.edited):
+        shutil.copytree(source, folder / source.name)
+    for source in (tried.run.edit_record, tried.run.subspace, tried.run.evidence):
+        shutil.copy(source, folder)
+    return run
 
 
-@pytest.fixture(scope="module")
-def verdict(run_folder: Path) -> dict:
-    return json.loads((run_folder / "verdict.json").read_text())
+def test_every_model_is_tried_on_every_question(tried: Tried) -> None:
+    models = tried.verdict.models
+    assert list(models) == ["base", "edited", "twin", "random-1"]
+    for name in ("base", "edited"):
+        assert set(models[name].sets) == MEMORIZED | {"never_seen"}
+    for name in ("twin", "random-1"):
+        assert set(models[name].sets) == MEMORIZED
+    for model in models.values():
+        assert model.agreement is not None and model.seed_diversity is not None
+        assert all(found.seeds == 3 and found.prompts > 0 for found in model.sets.values())
 
 
-def test_every_arm_is_tried_on_every_set(verdict: dict):
-    assert list(verdict["arms"]) == ["base", "edited", "twin", "random-1"]
-    memorized = {"located_verbatim", "located_template", "held_out_verbatim", "held_out_template"}
-    assert set(verdict["arms"]["base"]["sets"]) == memorized | {"never_seen"}
-    assert set(verdict["arms"]["edited"]["sets"]) == memorized | {"never_seen"}
-    assert set(verdict["arms"]["twin"]["sets"]) == set(verdict["arms"]["random-1"]["sets"]) == memorized
-    assert verdict["arms"]["edited"]["entries_zeroed"] == verdict["arms"]["random-1"]["entries_zeroed"] > 0
+def test_weights_changed_are_those_of_the_edit(tried: Tried) -> None:
+    models, located = tried.verdict.models, read_located(tried.run).selected
+    assert models["base"].weights_changed == 0 and models["twin"].weights_changed is None
+    assert models["edited"].weights_changed == models["random-1"].weights_changed == located > 0
+    assert read_edit_record(tried.run).zeroed == located
 
 
-def test_every_rate_has_its_interval(verdict: dict):
-    def walk(value: object) -> None:
-        if isinstance(value, dict):
-            for name, interval in (
-                ("memorization_rate", "interval"),
-                ("images_ever_replicated", "images_ever_replicated_interval"),
-                ("rate", "interval"),
-                ("value", "interval"),
-                ("false_positive_rate", "interval"),
-            ):
-                if isinstance(value.get(name), float) and "tiles" not in value:
-                    if value[interval] is None:
-                        assert name == "value"  # no rate, and a single template: nothing to resample
-                        continue
-                    low, high = value[interval]
-                    assert low <= value[name] <= high
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
+def test_every_rate_has_its_interval(tried: Tried) -> None:
+    def walk(value: object) -> int:
+        if isinstance(value, list):
+            return sum(map(walk, value))
+        if not isinstance(value, dict):
+            return 0
+        seen = 0
+        for name, interval in (
+            ("memorization_rate", "interval"),
+            ("images_ever_replicated", "images_ever_replicated_interval"),
+            ("rate", "interval"),
+            ("value", "interval"),
+            ("false_positive_rate", "interval"),
+            ("own_rate", "own_interval"),
+        ):
+            if isinstance(value.get(name), float) and "tiles" not in value:
+                if value[interval] is None:
+                    assert name == "value"  # no rate, and a single template: nothing to resample
+                    continue
+                low, high = value[interval]
+                assert low <= value[name] <= high
+                seen += 1
+        return seen + sum(map(walk, value.values()))
 
-    walk(verdict["arms"])
-    walk(verdict["checks"])
-    walk(verdict["threshold"])
-
-
-def test_models_start_from_the_same_noise(run_folder: Path, verdict: dict):
-    """The twin is the base here, so image by image it must give the same."""
-    for key in ("located_verbatim", "judged"):
-        base, twin, edited = (
-            load_file(run_folder / "images" / f"{arm}.{key}.safetensors")["images"].int()
-            for arm in ("base", "twin", "edited")
-        )
-        assert (base - twin).abs().max() <= 1
-        assert (base - edited).abs().max() > 1
-    assert verdict["arms"]["twin"]["drift"]["value"] < 1e-3
-    assert verdict["arms"]["twin"]["agreement"]["drop"]["value"] == 0.0
-    assert verdict["arms"]["base"]["agreement"]["drop"] is None
+    assert all(walk(tried.verdict_json[part]) > 0 for part in ("models", "checks", "threshold"))
 
 
-def test_measures_of_each_image_give_the_rates(run_folder: Path, verdict: dict):
-    measures = json.loads((run_folder / "measures.json").read_text())
-    rates = {s["memorization_rate"] for arm in verdict["arms"].values() for s in arm["sets"].values()}
+def test_measures_of_each_image_give_the_rates(tried: Tried) -> None:
+    rates = {found.memorization_rate for model in tried.verdict.models.values() for found in model.sets.values()}
     assert len(rates) > 2
-    for arm, found in verdict["arms"].items():
-        for key, summary in found["sets"].items():
-            distance = np.array(measures["arms"][arm][key]["distance"])
-            assert (
-                distance.shape == (summary["prompts"], summary["seeds"]) == (len(measures["sets"][key]["prompts"]), 2)
-            )
-            assert summary["memorization_rate"] == pytest.approx((distance <= THRESHOLD).mean(), abs=1e-6)
-            assert summary["images_ever_replicated"] == pytest.approx(
-                (distance <= THRESHOLD).any(axis=1).mean(), abs=1e-6
-            )
+    for name, model in tried.verdict.models.items():
+        assert tried.measures.models[name].sets.keys() == model.sets.keys()
+        for key, found in model.sets.items():
+            distance = np.array(tried.measures.models[name].sets[key].distance)
+            assert distance.shape == (found.prompts, found.seeds) == (len(tried.measures.sets[key].prompts), 3)
+            assert found.memorization_rate == pytest.approx((distance <= THRESHOLD).mean(), abs=1e-6)
+            ever = (distance <= THRESHOLD).any(axis=1).mean()
+            assert found.images_ever_replicated == pytest.approx(ever, abs=1e-6)
 
 
-def test_pictures_are_tied_to_the_numbers(run_folder: Path, verdict: dict):
-    assert set(verdict["images"]) == {file.name for file in (run_folder / "images").glob("*.safetensors")}
-    assert all(len(digest) == 64 for digest in verdict["images"].values())
-    assert "random-1.judged.safetensors" in verdict["images"]
+def test_the_questions_say_what_was_asked(tried: Tried) -> None:
+    asked, sets = tried.measures.sets, tried.sets
+    located = [prompt for group in sets.located for prompt in group]
+    for place, prompts in (("located", located), ("held_out", sets.held_out)):
+        for kind in ("verbatim", "template"):
+            expected = [(p.text, p.group, p.kind) for p in prompts if p.kind == kind]
+            assert [(p.prompt, p.group, p.kind) for p in asked[f"{place}_{kind}"].prompts] == expected
+    assert asked["held_out_verbatim"].seeds == (1000, 1001, 1002)
+    assert asked["judged"].seeds == (1000, 1001)  # as many as drift needs
+    assert [p.prompt for p in asked["judged"].prompts] == [p.text for p in sets.judged]
+    found = tried.verdict.evidence
+    counts = (found.located, found.held_out, found.judged, found.never_seen, found.without_image)
+    assert counts == (len(located), len(sets.held_out), 8, 2, 0) and found.located + found.held_out == 14
 
 
-def test_a_killed_attack_resumes_and_gives_the_same(
-    run_folder: Path, judged_recipe: Recipe, verdict: dict, tmp_path: Path
-):
-    for name in ("edited", "subspace.safetensors"):
-        source = run_folder / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    sets = prompt_sets(judged_recipe)
-    attack.run(judged_recipe, sets, tmp_path)
-    made = {file.name: file.read_bytes() for file in (tmp_path / "images").glob("*.safetensors")}
-    shutil.rmtree(tmp_path / "images")
-    partial = tmp_path / "partial" / "attack"
-    blocks = [
-        block.stored(partial)
-        for block in blocks_of(judged_recipe, attacked_sets(sets), arms_of(judged_recipe, tmp_path))
+def test_pictures_are_tied_to_the_numbers(tried: Tried) -> None:
+    images = tried.run.images
+    assert tried.verdict.images == {
+        file.relative_to(images).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in images.rglob("*.safetensors")
+    }
+    assert "replay/random-1.judged.safetensors" in tried.verdict.images
+
+
+def test_the_verdict_states_its_settings(tried: Tried) -> None:
+    settings, recipe = tried.verdict.settings, tried.recipe
+    assert set(settings) == {"model", "sampling", "attack", "validate", "verdict"}
+    assert settings["validate"]["threshold"] == THRESHOLD == tried.verdict.threshold.value
+    assert settings["verdict"] == recipe.verdict.model_dump(mode="json")
+    assert tried.verdict.kinds == ("template", "verbatim") and tried.verdict.recipe == recipe.name
+    assert not tried.verdict.accepted and tried.verdict.reasons  # random weights have nothing to be removed
+
+
+def test_measuring_again_gives_the_same_verdict(tried: Tried, tmp_path: Path) -> None:
+    run = copied(tried, tmp_path)
+    validate.run(context_of(tried.recipe, run.folder, tried.sets))
+    assert run.measures.read_bytes() == tried.run.measures.read_bytes()
+    again = read_verdict(run)
+    edited = again.models["edited"].model_copy(update={"checkpoint": tried.verdict.edited.checkpoint})
+    assert again.models | {"edited": edited} == tried.verdict.models
+    for part in ("checks", "reasons", "accepted", "threshold", "images", "evidence", "settings"):
+        assert getattr(again, part) == getattr(tried.verdict, part)
+    assert again.seconds.keys() == {"base", "edited", "twin", "random-1", "measures"}
+
+
+@pytest.mark.parametrize("never_seen", [True, False])
+def test_memorized_prompts_without_pictures_leave_the_rest_to_be_measured(
+    tried: Tried, tmp_path: Path, never_seen: bool
+) -> None:
+    """And refuse: there is nothing that an image could be compared with. No template is held out here."""
+
+    def bare(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        return tuple(dataclasses.replace(prompt, image=None, mask=None) for prompt in prompts)
+
+    located, held_out = tuple(map(bare, tried.sets.located)), bare(tried.sets.held_out)
+    held_out = tuple(prompt for prompt in held_out if prompt.kind == "verbatim")
+    sets = dataclasses.replace(
+        tried.sets, located=located, held_out=held_out, never_seen=tried.sets.never_seen if never_seen else ()
+    )
+    run = copied(tried, tmp_path)
+    shutil.rmtree(run.images)
+    context = context_of(changed(tried.recipe, "validate_", seeds=1), run.folder, sets)
+    JobRecord().save(run)
+    for stage in (attack, validate, report):
+        stage.run(context)
+    found = read_verdict(run)
+    assert [set(model.sets) for model in found.models.values()] == [{"never_seen"} if never_seen else set()] * 2 + [
+        set(),
+        set(),
     ]
-    assert blocks and all(file.exists() for file in blocks)
-    for file in blocks[1::2]:
-        file.unlink()
-    kept = {file: file.stat().st_mtime_ns for file in blocks[::2]}
-    for stage in (attack, validate):
-        stage.run(judged_recipe, sets, tmp_path)
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept
-    assert {file.name: file.read_bytes() for file in (tmp_path / "images").glob("*.safetensors")} == made
-    again = json.loads((tmp_path / "verdict.json").read_text())
-    for arm, found in again["arms"].items():
-        assert found["sets"] == verdict["arms"][arm]["sets"]
-    assert again["images"] == verdict["images"]
+    statuses = {check.name: check.status for check in found.checks}
+    assert statuses["held_out_replication"] == statuses["base_replication"] == "not measured"
+    assert statuses["false_positives"] != ("not measured" if never_seen else "passed")
+    assert found.edited.drift is not None and found.edited.drift.value > 0 and found.edited.agreement is not None
+    assert not found.accepted and any("no verbatim prompt with a training image" in why for why in found.reasons)
+    assert found.evidence.without_image == 11 and found.kinds == ("template", "verbatim")
+    assert "11 memorized or never-seen prompts name no training image" in run.report.read_text(encoding="utf-8")
+    table = [line for line in run.summary.read_text(encoding="utf-8").splitlines() if line.startswith("| model |")]
+    assert table[0] == ("| model | never seen |" if never_seen else "| model |")
 
 
-def test_without_a_judge_agreement_is_not_measured_and_refuses(run_folder: Path, judged_recipe: Recipe, tmp_path: Path):
-    for name in ("edited", "subspace.safetensors"):
-        source = run_folder / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    shutil.copytree(run_folder / "images", tmp_path / "images")
+def test_without_a_judge_agreement_is_not_measured_and_refuses(tried: Tried, tmp_path: Path) -> None:
     loose = {name: 1.0 for name in Verdict.model_fields if name != "base_replication"}
     limits = Verdict.model_validate(loose | {"base_replication": 0.0, "drift": 100.0})
-    recipe = judged_recipe.model_copy(
-        update={"validate_": judged_recipe.validate_.model_copy(update={"judge": None}), "verdict": limits}
-    )
-    validate.run(recipe, prompt_sets(recipe), tmp_path)
-    found = json.loads((tmp_path / "verdict.json").read_text())
-    assert found["arms"]["edited"]["agreement"] is None
-    assert not found["accepted"]
-    assert len(found["reasons"]) == 1 and "not measured" in found["reasons"][0]
-
-
-def test_what_is_not_held_out_decides_nothing_before_validate(judged_recipe: Recipe, run_folder: Path, tmp_path: Path):
-    """Locating without the prompts that only judge gives the same bytes."""
-    sets = prompt_sets(judged_recipe)
-    assert sets.held_out and sets.judged and sets.never_seen
-    blind = dataclasses.replace(sets, held_out=(), judged=(), never_seen=())
-    for stage in (collect, rank, locate):
-        stage.run(judged_recipe, blind, tmp_path)
-    for name in ("statistics.safetensors", "subspace.safetensors", "subspace.json"):
-        assert (tmp_path / name).read_bytes() == (run_folder / name).read_bytes()
-
-
-def test_what_cannot_measure_is_found_before_any_work(judged_recipe: Recipe, tmp_path: Path):
-    sets = prompt_sets(judged_recipe)
-    check_instruments(judged_recipe.validate_, sets)
-    for key, message in (("judge", "no judge"), ("sscd", "no such file")):
-        with pytest.raises(ExciseError, match=message):
-            check_instruments(judged_recipe.validate_.model_copy(update={key: tmp_path / "none"}), sets)
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not a picture")
-    faulty = dataclasses.replace(sets, held_out=(Prompt("a broken picture", broken),))
-    with pytest.raises(ExciseError, match=r"broken\.png"):
-        check_instruments(judged_recipe.validate_, faulty)
-
-
-def _sets(located: list[Prompt], held_out: list[Prompt]) -> PromptSets:
-    return PromptSets((tuple(located),), tuple(held_out), (), (), (Prompt("ordinary"),), ())
-
-
-def test_a_prompt_on_both_sides_is_refused():
-    with pytest.raises(ValueError, match="used to locate"):
-        attacked_sets(_sets([Prompt("a")], [Prompt("a")]))
-
-
-def test_prompts_without_an_image_are_not_attacked_and_kinds_stay_apart(tmp_path: Path):
-    picture = tmp_path / "x.png"
-    with_image, template = Prompt("a", picture), Prompt("c", picture, kind="template")
-    plan = attacked_sets(_sets([with_image, Prompt("b")], [template]))
-    assert plan == {
-        "located_verbatim": (with_image,),
-        "held_out_template": (template,),
-        "judged": (Prompt("ordinary"),),
-    }
-    with pytest.raises(ExciseError, match="'ladder'"):
-        attacked_sets(_sets([Prompt("a", kind="ladder")], []))
+    recipe = changed(tried.recipe, "validate_", judge=None).model_copy(update={"verdict": limits})
+    run = copied(tried, tmp_path)
+    validate.run(context_of(recipe, run.folder, tried.sets))
+    found = read_verdict(run)
+    assert found.edited.agreement is None
+    assert not found.accepted
+    assert len(found.reasons) == 1 and "not measured" in found.reasons[0]

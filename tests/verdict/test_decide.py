@@ -1,61 +1,65 @@
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from excise.errors import ExciseError
 from excise.recipe import Verdict, load_recipe
 from excise.verdict.decide import decide
+from excise.verdict.models import Check, ModelResult
+from tests.verdict.examples import THRESHOLD, models, replicated
 
-
-def rate(value: float, width: float = 0.05) -> dict[str, Any]:
-    return {"memorization_rate": value, "interval": [max(0.0, value - width), min(1.0, value + width)]}
-
-
-def estimate(value: float, width: float = 0.005) -> dict[str, Any]:
-    return {"value": value, "interval": [value - width, value + width]}
-
-
-SETS = ("held_out_verbatim", "located_verbatim", "held_out_template", "located_template")
-
-
-def measured(edited: float = 0.02, drop: float = 0.01, drift: float = 0.2) -> dict[str, Any]:
-    """A plausible, accepted run: base replicates, the edit does not, the random edit changes nothing."""
-
-    def arm(level: float, drop: float | None, moved: float | None) -> dict[str, Any]:
-        return {
-            "sets": {key: rate(level) for key in SETS},
-            "agreement": {"rate": 0.95, "interval": [0.93, 0.97], "drop": drop if drop is None else estimate(drop)},
-            "drift": moved if moved is None else estimate(moved),
-        }
-
-    return {
-        "base": arm(0.98, None, None),
-        "edited": arm(edited, drop, drift),
-        "twin": arm(0.0, 0.0, 0.9),
-        "random-1": arm(0.97, 0.0, 0.1),
-    }
-
-
-THRESHOLD = {"never_seen": {"false_positive_rate": 0.0, "interval": [0.0, 0.0005]}}
 KINDS = ("verbatim", "template")
+Models = dict[str, ModelResult]
 
 
-def statuses(checks: list[dict[str, Any]]) -> dict[tuple[str, str | None], str]:
-    return {(check["name"], check["set"]): check["status"] for check in checks}
+def changed(found: Models, change: Callable[[str, ModelResult], dict[str, object]]) -> Models:
+    """Models with other values in each."""
+    return {name: model.model_copy(update=change(name, model)) for name, model in found.items()}
 
 
-def test_a_good_edit_is_accepted():
-    checks, reasons = decide(measured(), THRESHOLD, KINDS, Verdict())
-    assert reasons == []
-    assert {check["status"] for check in checks} == {"passed"} and len(checks) == 8
-    held_out = next(check for check in checks if check["name"] == "held_out_replication")
-    assert {name: found["value"] for name, found in held_out["controls"].items()} == {
+def without(found: Models, *keys: str) -> Models:
+    """Models that were not asked these questions."""
+    return changed(found, lambda _, model: {"sets": {key: kept for key, kept in model.sets.items() if key not in keys}})
+
+
+def named(checks: tuple[Check, ...], name: str, key: str | None = None) -> Check:
+    (found,) = (check for check in checks if check.name == name and (key is None or check.set == key))
+    return found
+
+
+def test_a_good_edit_is_accepted() -> None:
+    checks, reasons = decide(models(), THRESHOLD, KINDS, Verdict())
+    assert reasons == ()
+    assert {check.status for check in checks} == {"passed"} and len(checks) == 8
+    assert all(check.passed is True for check in checks)
+    held_out = named(checks, "held_out_replication")
+    assert (held_out.model, held_out.value, held_out.limit) == ("edited", 0.02, 0.10)
+    assert {name: found.value for name, found in held_out.controls.items()} == {
         "base": 0.98,
         "twin": 0.0,
         "random-1": 0.97,
     }
-    assert all(len(found["interval"]) == 2 for found in held_out["controls"].values())
-    assert held_out["clear"] is True
+    assert all(found.interval is not None for found in held_out.controls.values())
+    assert held_out.clear is True
+
+
+def test_every_control_stands_beside_the_edited_model() -> None:
+    checks, _ = decide(models(controls=3), THRESHOLD, KINDS, Verdict())
+    others = {"twin", "random-1", "random-2", "random-3"}
+    assert set(named(checks, "held_out_replication").controls) == others | {"base"}
+    assert set(named(checks, "base_replication").controls) == others | {"edited"}
+    drift = named(checks, "drift")
+    assert {name: found.value for name, found in drift.controls.items()} == {
+        "twin": 0.9,
+        "random-1": 0.1,
+        "random-2": 0.2,
+        "random-3": 0.3,
+    }
+    assert set(named(checks, "agreement_drop").controls) == others
+    assert named(checks, "false_positives").controls == {}
 
 
 @pytest.mark.parametrize(
@@ -67,81 +71,96 @@ def test_a_good_edit_is_accepted():
         ({"drift": 0.51}, {"drift"}),
     ],
 )
-def test_each_limit_refuses(change: dict[str, float], names: set[str]):
-    checks, reasons = decide(measured(**change), THRESHOLD, KINDS, Verdict())
-    assert {check["name"] for check in checks if check["status"] == "failed"} == names
-    assert reasons
+def test_each_limit_refuses(change: dict[str, float], names: set[str]) -> None:
+    checks, reasons = decide(models(**change), THRESHOLD, KINDS, Verdict())
+    failed = [check for check in checks if check.status == "failed"]
+    assert {check.name for check in failed} == names
+    assert len(reasons) == len(failed) and all(check.passed is False for check in failed)
 
 
-def test_a_base_that_replicates_nothing_proves_nothing():
-    arms = measured()
-    arms["base"]["sets"]["held_out_verbatim"] = rate(0.1)
-    _, reasons = decide(arms, THRESHOLD, KINDS, Verdict())
-    assert reasons == ["replication of held-out verbatim prompts, base: 10.0 %, must be at least 50 %"]
-
-
-def test_a_threshold_that_never_seen_images_pass_is_refused():
-    _, reasons = decide(
-        measured(), {"never_seen": {"false_positive_rate": 0.02, "interval": [0, 0.1]}}, KINDS, Verdict()
-    )
-    assert len(reasons) == 1 and "never-seen" in reasons[0]
-
-
-def test_passing_by_less_than_the_interval_is_said():
-    checks, reasons = decide(measured(edited=0.08), THRESHOLD, KINDS, Verdict())
+def test_a_value_on_its_limit_passes() -> None:
+    found = models(edited=0.10, drop=0.02, drift=0.5)
+    checks, reasons = decide(found, THRESHOLD, KINDS, Verdict())
     assert not reasons
-    held_out = next(check for check in checks if check["name"] == "held_out_replication")
-    assert held_out["passed"] and held_out["clear"] is False and "reaches past" in held_out["note"]
+    assert named(checks, "drift").clear is False and named(checks, "agreement_drop").clear is False
 
 
-def test_what_was_not_measured_refuses_unless_waived():
-    arms = measured()
-    for arm in arms.values():
-        arm["agreement"] = None
-    checks, reasons = decide(arms, {"never_seen": None}, KINDS, Verdict())
-    assert statuses(checks)[("agreement_drop", None)] == "not measured"
-    assert statuses(checks)[("false_positives", "never_seen")] == "not measured"
+def test_a_base_that_replicates_nothing_proves_nothing() -> None:
+    found = models()
+    base = found["base"].model_copy(update={"sets": found["base"].sets | {"held_out_verbatim": replicated(0.1)}})
+    _, reasons = decide(found | {"base": base}, THRESHOLD, KINDS, Verdict())
+    assert reasons == ("replication of held-out verbatim prompts, base: 10.0 %, must be at least 50 %",)
+
+
+def test_a_threshold_that_never_seen_images_pass_is_refused() -> None:
+    assert THRESHOLD.never_seen is not None
+    errs = THRESHOLD.never_seen.model_copy(update={"false_positive_rate": 0.02, "interval": (0.0, 0.1)})
+    _, reasons = decide(models(), THRESHOLD.model_copy(update={"never_seen": errs}), KINDS, Verdict())
+    assert len(reasons) == 1 and "never-seen" in reasons[0] and "2.0 %, must be at most 0.1 %" in reasons[0]
+
+
+def test_passing_by_less_than_the_interval_is_said() -> None:
+    checks, reasons = decide(models(edited=0.08), THRESHOLD, KINDS, Verdict())
+    assert not reasons
+    held_out = named(checks, "held_out_replication")
+    assert held_out.passed and held_out.clear is False and "reaches past" in held_out.note
+
+
+def test_what_was_not_measured_refuses_unless_waived() -> None:
+    found = changed(models(), lambda _, __: {"agreement": None})
+    threshold = THRESHOLD.model_copy(update={"never_seen": None})
+    checks, reasons = decide(found, threshold, KINDS, Verdict())
+    assert named(checks, "agreement_drop").status == "not measured"
+    assert named(checks, "false_positives", "never_seen").status == "not measured"
+    assert named(checks, "agreement_drop").passed is False
     assert len(reasons) == 2 and all('"unchecked"' in reason for reason in reasons)
     waived = Verdict.model_validate({"agreement_drop": "unchecked", "false_positives": "unchecked"})
-    checks, reasons = decide(arms, {"never_seen": None}, KINDS, waived)
+    checks, reasons = decide(found, threshold, KINDS, waived)
     assert not reasons
-    waived_check = next(check for check in checks if check["name"] == "agreement_drop")
-    assert (
-        waived_check["status"] == "not required"
-        and waived_check["passed"] is None
-        and "no judge" in waived_check["note"]
-    )
+    check = named(checks, "agreement_drop")
+    assert check.status == "not required" and check.passed is None and "no judge" in check.note
 
 
-def test_a_kind_that_the_table_lacks_is_not_applicable():
-    arms = measured()
-    for arm in arms.values():
-        del arm["sets"]["held_out_template"], arm["sets"]["located_template"]
-    checks, reasons = decide(arms, THRESHOLD, ["verbatim"], Verdict())
+def test_what_is_waived_is_still_shown() -> None:
+    checks, reasons = decide(models(drift=3.0), THRESHOLD, KINDS, Verdict(drift=None))
+    drift = named(checks, "drift")
+    assert not reasons and (drift.status, drift.value, drift.limit) == ("not required", 3.0, None)
+
+
+def test_a_kind_that_the_table_lacks_is_not_applicable() -> None:
+    found = without(models(), "held_out_template", "located_template")
+    checks, reasons = decide(found, THRESHOLD, ["verbatim"], Verdict())
     assert not reasons
-    assert statuses(checks)[("template_replication", "held_out_template")] == "not applicable"
-    checks, reasons = decide(arms, THRESHOLD, KINDS, Verdict())  # templates there, but none with an image
-    assert statuses(checks)[("template_replication", "held_out_template")] == "not measured" and reasons
+    assert named(checks, "template_replication", "held_out_template").status == "not applicable"
+    checks, reasons = decide(found, THRESHOLD, KINDS, Verdict())  # templates there, but none with an image
+    assert named(checks, "template_replication", "held_out_template").status == "not measured" and reasons
 
 
-def test_templates_alone_are_judged_by_their_own_base():
-    arms = measured()
-    for arm in arms.values():
-        del arm["sets"]["held_out_verbatim"], arm["sets"]["located_verbatim"]
-    checks, reasons = decide(arms, THRESHOLD, ["template"], Verdict())
+def test_templates_alone_are_judged_by_their_own_base() -> None:
+    found = without(models(), "held_out_verbatim", "located_verbatim")
+    checks, reasons = decide(found, THRESHOLD, ["template"], Verdict())
     assert not reasons
-    assert statuses(checks)[("base_replication", "held_out_template")] == "passed"
+    assert named(checks, "base_replication", "held_out_template").status == "passed"
 
 
-def test_an_edit_never_tried_on_unseen_prompts_is_refused():
+def test_an_edit_never_tried_on_unseen_prompts_is_refused() -> None:
     limits = Verdict.model_validate(
         {"held_out_replication": "unchecked", "template_replication": "unchecked", "base_replication": "unchecked"}
     )
-    _, reasons = decide(measured(), THRESHOLD, KINDS, limits)
-    assert reasons == ["the edit was not checked on any memorized prompt that locating had not seen"]
+    _, reasons = decide(models(), THRESHOLD, KINDS, limits)
+    assert reasons == ("the edit was not checked on any memorized prompt that locating had not seen",)
 
 
-def test_the_recipe_takes_the_word_unchecked_and_no_other(tmp_path):
+def test_a_case_alone_has_no_interval_and_no_certainty() -> None:
+    edited = models()["edited"]
+    assert edited.drift is not None
+    alone = edited.model_copy(update={"drift": edited.drift.model_copy(update={"interval": None})})
+    checks, reasons = decide(models() | {"edited": alone}, THRESHOLD, KINDS, Verdict())
+    drift = named(checks, "drift")
+    assert not reasons and drift.passed is True and drift.clear is None and drift.interval is None
+
+
+def test_the_recipe_takes_the_word_unchecked_and_no_other(tmp_path: Path) -> None:
     text = 'name = "x"\n[model]\npath = "a"\n[prompts]\nmemorized = "m"\nordinary = "o"\njudged = "j"\n[verdict]\n'
     path = tmp_path / "recipe.toml"
     path.write_text(text + 'drift = "unchecked"\nagreement_drop = "unchecked"\n')

@@ -41,16 +41,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """A safetensors file; equal tensors give equal bytes, in any order, as long as there is no metadata.
-
-    The order of the format's metadata is not stable: give at most one key of it.
-    """
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file; equal tensors give equal bytes, in any order (so nothing goes into its metadata)."""
     from safetensors.torch import save_file  # here: it brings torch, which who writes JSON does not need
 
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as unfinished:
-        save_file(contiguous, unfinished, dict(metadata) if metadata else None)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished)
 
 
 def unfinished_folder(target: Path) -> Path:

@@ -57,7 +57,8 @@ def models_table(verdict: Verdict) -> Table:
     table.add_column()
     models = list(verdict.models.values())
     for name, model in verdict.models.items():
-        table.add_column(model.label, justify="right", style="bold" if name == "edited" else "")
+        style = "bold" if name == "edited" else ""
+        table.add_column(model.label, justify="right", style=style, overflow="fold")  # too narrow, and no digit is lost
     for question in shown(verdict):
         table.add_row(f"MR {question.label}", *(_rate(model, question.key) for model in models))
     table.add_row("caption agreement, %", *(_agreement(model) for model in models))

@@ -58,8 +58,8 @@ class Trial:
         Raises:
             ExciseError: a training image or mask that cannot be used; models that draw at different sizes.
         """
-        first = next(iter(asked))
-        sizes = {subject.name: image_size(stored(images, REPLAY, subject.name, first)) for subject in subjects}
+        firsts = {subject.name: subject.asked(asked)[0] for subject in subjects}
+        sizes = {name: image_size(stored(images, REPLAY, name, first)) for name, first in firsts.items()}
         for name, size in sizes.items():
             if size != sizes[BASE]:
                 raise ExciseError(f"model.{name}: images of {size} pixels, of {sizes[BASE]} by the base; give its twin")
