@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from excise.checkpoint import Checkpoint
     from excise.checkpoint.compare import Difference
     from excise.edits import Edit
-    from excise.edits.record import EditRecord
+    from excise.edits.edit_record import EditRecord
     from excise.release.verify import Finding
     from excise.run.evidence import Located
     from excise.verdict.models import Measures, Verdict

@@ -13,8 +13,8 @@ from excise.checkpoint import Checkpoint
 from excise.checkpoint.compare import compare_folders
 from excise.checkpoint.copying import copy_with_changes
 from excise.edits import Masks, changes_of, method
+from excise.edits.edit_record import ChangedTensor, EditRecord, said
 from excise.edits.planned import altered, unplanned
-from excise.edits.record import ChangedTensor, EditRecord, said
 from excise.edits.recorder import Recorder
 
 FILE = "unet/diffusion_pytorch_model.safetensors"

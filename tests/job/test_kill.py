@@ -21,7 +21,7 @@ import torch
 torch.set_num_threads(1)
 from excise.job.runner import run_job
 from excise.run.layout import Run
-from excise.run.record import load_record
+from excise.run.job_record import load_record
 from excise.job.sequence import STAGES
 import excise.stages.collect, excise.stages.rank, excise.stages.locate, excise.stages.edit
 import excise.stages.attack, excise.stages.validate, excise.stages.report

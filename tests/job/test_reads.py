@@ -16,7 +16,7 @@ from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe, Section
-from excise.run.record import JobRecord
+from excise.run.job_record import JobRecord
 from excise.testbed.scenes import COLOURS, OBJECTS
 from tests.conftest import changed
 from tests.job.tracing import Reads, leaves, traced

@@ -18,8 +18,8 @@ from diffusers import DiffusionPipeline
 from excise.files.hashing import hash_path
 from excise.job.sequence import NAMES, STAGES
 from excise.recipe import Recipe
+from excise.run.job_record import JobRecord, load_record
 from excise.run.layout import Run
-from excise.run.record import JobRecord, load_record
 from tests.jobs import excise, refused, write_recipe
 
 pytestmark = pytest.mark.e2e

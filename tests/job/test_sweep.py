@@ -14,8 +14,8 @@ from excise.job.grids import GRIDS, demand_of_grid, describe
 from excise.job.sweep import Sweep, run_sweep, sweep_recipe
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Locate, Recipe
+from excise.run.job_record import load_record
 from excise.run.layout import Run
-from excise.run.record import load_record
 from excise.stages import collect
 from excise.stages.context import Context
 from tests.conftest import changed

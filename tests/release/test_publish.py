@@ -15,8 +15,8 @@ from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import generate
 from excise.files.hashing import hash_path
 from excise.recipe import Sampling
+from excise.run.job_record import load_record
 from excise.run.layout import Run
-from excise.run.record import load_record
 from tests.hub import command
 from tests.hub.server import Hub
 from tests.jobs import excise, refused

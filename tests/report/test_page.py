@@ -10,7 +10,7 @@ from jinja2 import UndefinedError
 
 import excise
 from excise.report.page import render
-from excise.run.record import load_record
+from excise.run.job_record import load_record
 from excise.stages import report
 from tests.jobs import context_of
 from tests.trial.tried import Tried

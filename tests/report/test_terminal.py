@@ -9,8 +9,8 @@ from rich.console import Console, RenderableType
 
 from excise.errors import ExciseError
 from excise.report.terminal import checks_table, models_table, show_run
+from excise.run.job_record import load_record
 from excise.run.layout import Run
-from excise.run.record import load_record
 from excise.run.results import write_model
 from excise.verdict.models import Verdict
 from tests.trial.tried import Tried

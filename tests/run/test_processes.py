@@ -11,9 +11,9 @@ import pytest
 
 from excise.files.hashing import hash_path
 from excise.recipe import Recipe
+from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.processes import Processes
-from excise.run.record import load_record
 from tests.jobs import write_recipe
 
 LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no")

@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from excise.recipe import Recipe, load_recipe
+from excise.run.job_record import load_record
 from excise.run.layout import Run
-from excise.run.record import load_record
 from excise.sources.bring import CHECKPOINTS, bring, pinned
 from tests.checkpoint.original import save_original
 from tests.conftest import build_tiny_pipeline

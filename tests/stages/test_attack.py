@@ -14,7 +14,7 @@ from excise.prompts.questions import questions_of
 from excise.run.layout import Run
 from excise.run.processes import Processes
 from excise.stages import attack, validate
-from excise.trial.images import Block, blocks_of
+from excise.trial.blocks import Block, blocks_of
 from excise.trial.subjects import subjects_of
 from tests.jobs import context_of
 from tests.trial.tried import Tried

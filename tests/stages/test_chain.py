@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from excise.job.demand import demand_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
+from excise.run.job_record import JobRecord
 from excise.run.layout import Run
-from excise.run.record import JobRecord
 from excise.run.results import read_edit_record, read_located
 from excise.run.subspace import read_masks
 from excise.stages import attack, collect, edit, locate, rank, report, validate

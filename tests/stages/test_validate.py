@@ -12,8 +12,8 @@ import pytest
 
 from excise.prompts.prompt import Prompt
 from excise.recipe import Verdict
+from excise.run.job_record import JobRecord
 from excise.run.layout import Run
-from excise.run.record import JobRecord
 from excise.run.results import read_edit_record, read_located, read_verdict
 from excise.stages import attack, report, validate
 from tests.conftest import changed

@@ -13,7 +13,7 @@ import numpy as np
 from excise.checkpoint.compare import Difference
 from excise.checkpoint.tensorfile import BITS, Entry, read_header, read_range
 from excise.diffusion.load import DENOISERS
-from excise.edits.record import ChangedTensor, TensorCopy
+from excise.edits.edit_record import ChangedTensor, TensorCopy
 
 
 def unplanned(differences: Iterable[Difference], planned: Mapping[str, ChangedTensor]) -> Iterator[str]:

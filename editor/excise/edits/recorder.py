@@ -9,7 +9,7 @@ from torch import Tensor
 
 from excise.checkpoint import Checkpoint
 from excise.edits.base import Edit
-from excise.edits.record import ChangedTensor, EditRecord, FileHashes, TensorCopy
+from excise.edits.edit_record import ChangedTensor, EditRecord, FileHashes, TensorCopy
 
 
 class Recorder:

@@ -13,7 +13,7 @@ from excise.prompts.questions import questions_of
 from excise.run.statistics import GROUPED
 from excise.stages.collect import plan_chunks
 from excise.stages.context import Context
-from excise.trial.images import blocks_of
+from excise.trial.blocks import blocks_of
 from excise.trial.subjects import subjects_of
 
 MIB = 2**20

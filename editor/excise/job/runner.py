@@ -21,10 +21,10 @@ from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, load_recipe
 from excise.recipe.text import to_toml
+from excise.run.job_record import Finished, JobRecord, StageRecord, load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
 from excise.run.processes import ALONE, Processes, join_processes
-from excise.run.record import Finished, JobRecord, StageRecord, load_record
 from excise.run.statistics import Demand
 from excise.sources.bring import CHECKPOINTS, TABLES, bring, is_elsewhere
 from excise.stages.context import Context

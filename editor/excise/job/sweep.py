@@ -33,9 +33,9 @@ from excise.prompts.prompt import Prompt
 from excise.prompts.questions import Kind
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Locate, load_recipe
+from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
-from excise.run.record import load_record
 from excise.run.statistics import StatisticsFile
 from excise.sources.bring import pinned
 from excise.stages.context import Context

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from excise.edits.record import said
+from excise.edits.edit_record import said
 from excise.prompts.questions import JUDGED, Question
 from excise.release.provenance import CARD, RECIPE, Record
 from excise.report import words

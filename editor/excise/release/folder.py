@@ -11,7 +11,7 @@ from huggingface_hub import parse_hf_uri
 
 from excise.checkpoint.copying import copy_files
 from excise.checkpoint.folder import checkpoint_files
-from excise.edits.record import EditRecord, said
+from excise.edits.edit_record import EditRecord, said
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json, hash_path, sha256_file
 from excise.files.writing import put_folder, remove, unfinished_folder
@@ -37,9 +37,9 @@ from excise.release.provenance import (
     write_record,
 )
 from excise.release.signing import sign
+from excise.run.job_record import Finished, JobRecord, load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
-from excise.run.record import Finished, JobRecord, load_record
 from excise.run.results import read_edit_record, read_measures, read_verdict
 from excise.verdict.models import Verdict
 from excise.version import __version__
@@ -76,8 +76,8 @@ def _build(run: Run) -> Path:
     names = checkpoint_files(run.edited)
     if taken := sorted({name.split("/")[0] for name in names} & {EXTRAS, CHANGES, RECORD, SIGNATURE}):
         raise ExciseError(f"{run.edited}: {taken[0]} is a name that a release needs; is the base a release itself?")
-    _put_files(run, unfinished, names, recipe.release)
-    picture = _put_picture(run, unfinished, recipe.release)
+    _copy_files(run, unfinished, names, recipe.release)
+    picture = _draw_picture(run, unfinished, recipe.release)
     record = _record(run, job, finished, recipe, verdict, licence, names)
     title = recipe.release.title or f"{_short(record.base)}, memorized images excised"
     write_card(unfinished, title, record, inherited, picture)
@@ -184,7 +184,7 @@ def _short(base: Base) -> str:
     return (base.repo or base.name).rpartition("/")[2]
 
 
-def _put_files(run: Run, target: Path, names: tuple[str, ...], settings: Release) -> None:
+def _copy_files(run: Run, target: Path, names: tuple[str, ...], settings: Release) -> None:
     """The checkpoint, licence texts, report, recipe and the base's own card."""
     copy_files(run.edited, target, names)
     (target / EXTRAS).mkdir()
@@ -198,7 +198,7 @@ def _put_files(run: Run, target: Path, names: tuple[str, ...], settings: Release
     shutil.copyfile(run.recipe, target / RECIPE)
 
 
-def _put_picture(run: Run, target: Path, settings: Release) -> tuple[str, str] | None:
+def _draw_picture(run: Run, target: Path, settings: Release) -> tuple[str, str] | None:
     if settings.pictures == "none":
         return None
     image, says = before_after(run, memorized=settings.pictures == "all")

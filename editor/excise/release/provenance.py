@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from excise.edits.record import ChangedTensor
+from excise.edits.edit_record import ChangedTensor
 from excise.errors import ExciseError
 from excise.files.models import Count, Hash, Part
 from excise.recipe import Release

@@ -131,7 +131,7 @@ class _Publication:
                     f"{self._repo}: the default branch is as it was, or the whole release. Repeat the command; it "
                     "goes on where it stopped."
                 )
-                head = self._put_on_main(head, found)
+                head = self._move_main(head, found)
             self.state = (
                 f"{self._repo}: the whole release is on the default branch; its tag or settings may be missing. "
                 "Repeat the command."
@@ -210,7 +210,7 @@ class _Publication:
                     )
         self._say(f"checked {len(self._files)} files byte for byte as the Hub gives them back")
 
-    def _put_on_main(self, main: str, found: Comparison) -> str:
+    def _move_main(self, main: str, found: Comparison) -> str:
         """Move the default branch to the release in one step, if it still is ``main``; returns its commit."""
         try:
             head = self._commit(found, MAIN, main)

@@ -16,8 +16,8 @@ from excise.checkpoint.compare import compare_folders
 from excise.checkpoint.tensorfile import read_header
 from excise.diffusion.load import DENOISERS
 from excise.edits import method
+from excise.edits.edit_record import ChangedTensor
 from excise.edits.planned import altered, of_another_base, unplanned
-from excise.edits.record import ChangedTensor
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
 from excise.prompts.questions import question

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from excise.checkpoint.compare import compare_folders
+from excise.edits.edit_record import EditRecord
 from excise.edits.planned import altered, unplanned
-from excise.edits.record import EditRecord
 from excise.errors import ExciseError
 from excise.run.layout import Run
 from excise.run.results import read_model

@@ -6,14 +6,14 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from excise.edits.record import said
+from excise.edits.edit_record import said
 from excise.files.writing import write_text
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.report import figures, words
 from excise.report.picture_rows import Pictures
+from excise.run.job_record import load_record
 from excise.run.layout import Run
-from excise.run.record import load_record
 from excise.run.results import read_edit_record, read_located, read_measures, read_verdict
 
 PACKAGE = "excise.report"

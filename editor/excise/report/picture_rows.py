@@ -18,7 +18,7 @@ from excise.prompts.prompt import Prompt
 from excise.prompts.questions import JUDGED, SHOWN, Place, Question, questions_of
 from excise.prompts.sets import PromptSets
 from excise.run.images import read_prompt, stored
-from excise.trial.images import REPLAY
+from excise.trial.blocks import REPLAY
 from excise.verdict.models import Measures, Threshold, Verdict
 
 SHOWN_PROMPTS, SHOWN_SEEDS, SHOWN_ORDINARY = 40, 2, 24

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from excise.errors import ExciseError
 from excise.report.words import shown
+from excise.run.job_record import load_record
 from excise.run.layout import Run
-from excise.run.record import load_record
 from excise.run.results import read_verdict
 from excise.verdict.models import Check, Estimate, ModelResult, Verdict
 

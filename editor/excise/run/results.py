@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from excise.edits.record import EditRecord
+from excise.edits.edit_record import EditRecord
 from excise.errors import ExciseError
 from excise.files.writing import write_json
 from excise.run.evidence import Located

@@ -122,7 +122,7 @@ def _bring_checkpoint(recipe: Recipe, key: str, path: Path, target: Path) -> str
 
         unfinished = unfinished_folder(target)
         copy_files(fetched.folder, unfinished, fetched.files)
-        _put(unfinished, target, origin)
+        _keep(unfinished, target, origin)
     return origin
 
 
@@ -154,7 +154,7 @@ def _bring_single_file(recipe: Recipe, key: str, path: Path, target: Path) -> st
     if not _is_there(target, origin):
         converted = target.with_name(f".{target.name}.converted")
         convert(path, folder, converted)
-        _put(converted, target, origin)
+        _keep(converted, target, origin)
     return origin
 
 
@@ -176,7 +176,7 @@ def _is_there(target: Path, origin: str) -> bool:
     return bool(note == {"origin": origin, "files": _state(target)})
 
 
-def _put(unfinished: Path, target: Path, origin: str) -> None:
+def _keep(unfinished: Path, target: Path, origin: str) -> None:
     """Give a finished folder its name, and note where it came from."""
     _note(target).unlink(missing_ok=True)
     put_folder(unfinished, target)

@@ -16,7 +16,7 @@ from excise.checkpoint import Checkpoint
 from excise.files.writing import put_folder
 from excise.prompts.questions import questions_of
 from excise.stages.context import Context
-from excise.trial.images import blocks_of, join_images, make_images
+from excise.trial.blocks import blocks_of, join_images, make_images
 from excise.trial.subjects import subjects_of
 
 

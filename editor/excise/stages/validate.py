@@ -15,7 +15,7 @@ from excise.recipe import Recipe
 from excise.run.images import image_files, read_seconds
 from excise.run.results import read_edit_record, read_located, write_model
 from excise.stages.context import Context
-from excise.trial.images import seeds_of
+from excise.trial.blocks import seeds_of
 from excise.trial.measure import Instruments, Trial
 from excise.trial.subjects import BASE, EDITED, TWIN, subjects_of
 from excise.verdict.decide import decide

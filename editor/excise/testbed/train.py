@@ -25,10 +25,10 @@ from excise.testbed.codec import (
 from excise.testbed.config import MODELS, TestbedRecipe, load_testbed_recipe
 from excise.testbed.dataset import Corpus, build_corpus, ordinary_caption, ordinary_images, read_corpus, write_corpus
 from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
-from excise.testbed.judge import train_judge
 from excise.testbed.planting import Planted, read_planted
 from excise.testbed.prompt_tables import write_tables
 from excise.testbed.text import build_text_encoder, ground_text, keep_tokenizer
+from excise.testbed.train_judge import train_judge
 
 log = logging.getLogger(__name__)
 

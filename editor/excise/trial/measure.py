@@ -15,9 +15,9 @@ from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import JUDGED, NEVER_SEEN, Question
 from excise.run.images import image_size, read_images, stored
-from excise.trial.images import REPLAY
+from excise.trial.blocks import REPLAY
 from excise.trial.subjects import BASE, Subject
-from excise.verdict import statistics
+from excise.verdict import estimates
 from excise.verdict.models import FalsePositives, Measured, ModelMeasures, ModelResult
 
 
@@ -68,7 +68,7 @@ class Trial:
             for question, prompts in asked.items()
             if question != JUDGED
         }
-        clusters = {question: statistics.clusters_of(prompts) for question, prompts in asked.items()}
+        clusters = {question: estimates.clusters_of(prompts) for question, prompts in asked.items()}
         return cls(asked, images, instruments, targets, clusters)
 
     def drawn(self, name: str, question: Question) -> Iterator[Tensor]:
@@ -88,7 +88,7 @@ class Trial:
     def _measured(self, subject: Subject) -> dict[str, Measured]:
         tools = self.instruments
         return {
-            question.key: statistics.measure_images(
+            question.key: estimates.measure_images(
                 self.drawn(subject.name, question), self.targets[question], tools.rule, tools.sscd, tools.device
             )
             for question in subject.asked(list(self.targets))
@@ -109,15 +109,15 @@ class Trial:
         agreement = drift = None
         if measured.agrees is not None:
             before = None if name == BASE else base.agrees
-            agreement = statistics.caption_agreement(measured.agrees, before, clusters)
+            agreement = estimates.caption_agreement(measured.agrees, before, clusters)
         if name != BASE:
-            drift = statistics.drift(self.drawn(name, JUDGED), self.drawn(BASE, JUDGED), clusters)
+            drift = estimates.drift(self.drawn(name, JUDGED), self.drawn(BASE, JUDGED), clusters)
         sets = {
-            question.key: statistics.replication(
+            question.key: estimates.replication(
                 measured.sets[question.key],
                 self.instruments.rule,
                 self.clusters[question],
-                statistics.seed_diversity(self.drawn(name, question), self.clusters[question]),
+                estimates.seed_diversity(self.drawn(name, question), self.clusters[question]),
             )
             for question in subject.asked(list(self.targets))
         }
@@ -129,14 +129,14 @@ class Trial:
             sets=sets,
             agreement=agreement,
             drift=drift,
-            seed_diversity=statistics.seed_diversity(self.drawn(name, JUDGED), clusters),
+            seed_diversity=estimates.seed_diversity(self.drawn(name, JUDGED), clusters),
         )
 
     def false_positives(self) -> FalsePositives | None:
         """How often the rule errs, on the base's images for never-seen prompts; None without such prompts."""
         if NEVER_SEEN not in self.targets:
             return None
-        return statistics.false_positives(
+        return estimates.false_positives(
             self.drawn(BASE, NEVER_SEEN),
             self.targets[NEVER_SEEN],
             self.instruments.rule,

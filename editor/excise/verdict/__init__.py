@@ -1,1 +1,1 @@
-"""From measures to a decision: models, statistics, checks."""
+"""From measures to a decision: models, estimates, checks."""

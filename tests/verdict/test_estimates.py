@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from excise.mathematics.intervals import rate_interval, wilson
 from excise.measures.replication import Rule, Target
 from excise.prompts.prompt import Prompt
-from excise.verdict.models import Measured
-from excise.verdict.statistics import (
+from excise.verdict.estimates import (
     COMPARED,
     caption_agreement,
     clusters_of,
@@ -24,6 +23,7 @@ from excise.verdict.statistics import (
     rounded,
     seed_diversity,
 )
+from excise.verdict.models import Measured
 
 CPU = torch.device("cpu")
 RULE = Rule(distance=0.25, ssim=None, tiles=2)

@@ -18,7 +18,7 @@ from excise.errors import ExciseError
 from excise.prompts.questions import JUDGED, NEVER_SEEN, Question, questions_of
 from excise.recipe import Recipe
 from excise.run.images import image_files, image_size, read_images, read_prompt, read_seconds, stored
-from excise.trial.images import Block, blocks_of, join_images, make_images, seeds_of
+from excise.trial.blocks import Block, blocks_of, join_images, make_images, seeds_of
 from excise.trial.subjects import Subject, subjects_of
 from tests.conftest import changed
 from tests.trial.tried import Tried
