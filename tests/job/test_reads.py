@@ -36,7 +36,8 @@ OTHER = {
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     """Two recipes that between them use every option that makes a stage read another key."""
     save_judge(Judge(OBJECTS, COLOURS), folder / "judge")
-    plain = changed(changed(recipe, "validate_", judge=folder / "judge"), "model", twin=recipe.model.path)
+    recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
+    plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
     other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
     return [plain, changed(changed(other, "collect", noise="own"), "edit", method="random")]
 
