@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from excise.checkpoint import Checkpoint
 from excise.edits.base import Edit
 from excise.edits.edit_record import ChangedTensor, EditRecord, FileHashes, TensorCopy
+
+BLOCK = 2**22
+"""Entries whose difference is taken at a time."""
 
 
 class Recorder:
@@ -23,8 +27,8 @@ class Recorder:
         bits = [_bits(value) for value in (before, after)]
         width = before.element_size()
         changed = int((bits[0] != bits[1]).view(-1, width).any(dim=1).sum())
-        norm = torch.linalg.vector_norm(after.double() - before.double()).item()
-        digests = [hashlib.sha256(value.numpy().tobytes()).hexdigest() for value in bits]
+        norm = math.sqrt(_squared_distance(before.reshape(-1), after.reshape(-1)))
+        digests = [hashlib.sha256(value.numpy().data).hexdigest() for value in bits]
         copy = TensorCopy(before=digests[0], after=digests[1], changed=changed, norm=float(f"{norm:.9g}"))
         self._copies.setdefault(tensor, {})[file] = copy
 
@@ -47,6 +51,12 @@ class Recorder:
             },
             files={name: FileHashes(base=before[name], edited=after[name]) for name in before},
         )
+
+
+def _squared_distance(one: Tensor, other: Tensor) -> float:
+    """In float64, block by block, so that memory does not hold the whole in it."""
+    pairs = zip(torch.split(one, BLOCK), torch.split(other, BLOCK), strict=True)
+    return float(sum((b.double() - a.double()).square().sum().item() for a, b in pairs))
 
 
 def _bits(value: Tensor) -> Tensor:
