@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from excise.release.signing import check_signature
+import pytest
+
+from excise.release.signing import OF_THE_CLIENT, OF_THE_HUB, check_signature, sign
 from tests.jobs import excise, refused
 from tests.release.finished import make_keys
 from tests.release.forging import found
@@ -38,3 +41,28 @@ def test_a_foreign_key_and_no_key_are_told_apart(copy: Path, tmp_path: Path) -> 
     assert "model.sig" in fault
     (tmp_path / "no.pem").write_text("no key")
     assert refused(excise("verify", copy, "--public-key", tmp_path / "no.pem"), "no public key")
+
+
+@pytest.mark.parametrize("name", ["release", "./release", "../here/release", "."])
+def test_a_signature_is_right_by_any_name_of_its_folder(
+    copy: Path, released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Beside what the Hub's client leaves in a download."""
+    here = tmp_path / "here"
+    release = Path(shutil.copytree(copy, here / "release"))
+    (release / OF_THE_CLIENT / "download").mkdir(parents=True)
+    (release / OF_THE_CLIENT / "download" / "README.md.metadata").write_text("0\n")
+    (release / OF_THE_HUB).write_text("*.safetensors filter=lfs\n")
+    monkeypatch.chdir(release if name == "." else here)
+    assert check_signature(Path(name), released / "key.pub") is None
+    checked = excise("verify", name, "--public-key", released / "key.pub")
+    assert checked.exit_code == 0, checked.output
+
+
+def test_a_folder_is_signed_by_a_relative_name(unsigned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = make_keys(tmp_path)
+    monkeypatch.chdir(unsigned.parent)
+    sign(Path(unsigned.name), private)
+    assert check_signature(unsigned, public) is None
+    sign(Path(unsigned.name), private)  # again: the signature that is there is not signed
+    assert check_signature(unsigned, public) is None

@@ -27,7 +27,7 @@ def sign(folder: Path, key: Path) -> None:
     signature = folder / SIGNATURE
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=key)
-        config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature])).sign(folder, signature)
+        config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE])).sign(folder, signature)
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ExciseError(f"release.key: {key}: no private key of an elliptic curve in PEM: {reason}") from error
@@ -47,7 +47,7 @@ def check_signature(folder: Path, key: Path) -> str | None:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except (OSError, ValueError, TypeError) as error:
         raise ExciseError(f"{key}: no public key of an elliptic curve in PEM: {error}") from error
-    ignored = [signature, folder / OF_THE_HUB, folder / OF_THE_CLIENT]
+    ignored = [SIGNATURE, OF_THE_HUB, OF_THE_CLIENT]  # the library takes them to be relative to the folder
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=ignored).set_allow_symlinks(True))
     try:
         _check_spelling(signature)
