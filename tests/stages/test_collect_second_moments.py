@@ -17,6 +17,7 @@ from excise.run.layout import Run
 from excise.run.processes import Processes
 from excise.run.statistics import Demand, StatisticsFile
 from excise.stages import collect
+from tests.conftest import changed
 from tests.jobs import context_of
 from tests.stages.killed import collect_until_killed
 from tests.stages.plain import site_inputs
@@ -69,6 +70,16 @@ def test_both_rows_hold_the_conditional_one(gathered: Run, tiny_sites: tuple[Sit
         assert both.tokens == 2 * alone.tokens
         values = torch.linalg.eigvalsh(both.products - alone.products)
         assert values[-1] > 0 and values[0] > -1e-4 * values[-1]
+
+
+def test_of_the_control_they_are_not_kept(tiny_recipe: Recipe, tiny_sets: PromptSets, tmp_path: Path) -> None:
+    """The control shows how far the located masks are shared; no edit is fitted on it."""
+    demand = Demand(("memorized", "control", "empty"), ("both",), ("column_energy",), ("second_moment",))
+    context = context_of(changed(tiny_recipe, "collect", calls=1), tmp_path, tiny_sets, demand)
+    collect.run(context)
+    kinds = {(name.split("/")[0], name.split("/")[3]) for name in load_file(context.run.statistics)}
+    energies, moments = ({(name, kind) for name in demand.sets} for kind in ("column_energy", "second_moment"))
+    assert kinds == energies | moments - {("control", "second_moment")}
 
 
 def test_they_change_no_bit_of_the_energies_beside_them(gathered: Run, collected: Path) -> None:
