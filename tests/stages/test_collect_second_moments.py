@@ -14,7 +14,6 @@ from excise.mathematics.second_moment import SecondMoment
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.run.layout import Run
-from excise.run.processes import Processes
 from excise.run.statistics import Demand, StatisticsFile
 from excise.stages import collect
 from tests.conftest import changed
@@ -101,9 +100,14 @@ def test_a_killed_collection_resumes_to_the_same_bytes(
     assert run.statistics.read_bytes() == gathered.statistics.read_bytes()
 
 
-def test_two_processes_leave_the_bytes_of_one(
+@pytest.mark.e2e
+def test_two_processes_one_of_them_killed_leave_the_bytes_of_one(
     tiny_recipe: Recipe, tiny_sets: PromptSets, gathered: Run, tmp_path: Path
 ) -> None:
-    for rank in (1, 0):
-        collect.run(context_of(tiny_recipe, tmp_path, tiny_sets, DEMAND, Processes(rank, 2)))
-    assert Run(tmp_path).statistics.read_bytes() == gathered.statistics.read_bytes()
+    run = Run(tmp_path / "run")
+    assert collect_until_killed(tiny_recipe, DEMAND, run.folder, 2, count=2) != 0
+    kept = {file.name for file in run.partial("collect").glob("*.safetensors")}
+    assert "00001.safetensors" in kept and "00003.safetensors" not in kept and not run.statistics.exists()
+    assert len(collect.plan_chunks(tiny_recipe, tiny_sets, DEMAND)) == 4
+    assert collect_until_killed(tiny_recipe, DEMAND, run.folder, 0, count=2) == 0
+    assert run.statistics.read_bytes() == gathered.statistics.read_bytes()
