@@ -109,7 +109,8 @@ def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextMa
 def _make(recipe: Recipe, pipeline: DiffusionPipeline, block: Block, partial: Path) -> None:
     started, chosen = time.monotonic(), attack(block.attack)
     targets = list(dict.fromkeys(prompt for prompt, _ in block.pairs))
-    triggers = dict(zip(targets, chosen.find(pipeline, targets, Budget()), strict=True))
+    budget = Budget.of(recipe.attack.settings(block.attack))
+    triggers = dict(zip(targets, chosen.find(pipeline, targets, budget), strict=True))
     images = chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in block.pairs], recipe.sampling)
     seconds = torch.tensor(time.monotonic() - started, dtype=torch.float64)
     write_tensors(block.stored(partial), {"images": images, "seconds": seconds})
