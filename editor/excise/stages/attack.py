@@ -28,7 +28,6 @@ def run(context: Context) -> None:
     """
     recipe, processes, run = context.recipe, context.processes, context.run
     kept = run.partial("attack")
-    joined = kept / "joined"
     kept.mkdir(parents=True, exist_ok=True)
     blocks = blocks_of(
         recipe,
@@ -46,6 +45,6 @@ def run(context: Context) -> None:
         make_images(recipe, share, open_checkpoint, kept, progress)
     processes.wait()
     if processes.leads:
-        shutil.rmtree(joined, ignore_errors=True)
-        join_images(blocks, kept, joined)
-        put_folder(joined, run.images)
+        shutil.rmtree(run.joined, ignore_errors=True)
+        join_images(blocks, kept, run.joined)
+        put_folder(run.joined, run.images)

@@ -59,9 +59,8 @@ def run(context: Context) -> None:
     """
     recipe, processes = context.recipe, context.processes
     chunks = plan_chunks(recipe, context.sets, context.demand)
-    partial = context.run.partial("collect")
-    partial.mkdir(parents=True, exist_ok=True)
-    files = [partial / f"{number:05d}.safetensors" for number in range(len(chunks))]
+    context.run.partial("collect").mkdir(parents=True, exist_ok=True)
+    files = [context.run.part("collect", f"{number:05d}") for number in range(len(chunks))]
     share = processes.share(list(zip(chunks, files, strict=True)))
     todo = [(chunk, file) for chunk, file in share if not file.exists()]
     if todo:
