@@ -39,7 +39,8 @@ def run(context: Context) -> None:
     total = sum(len(block.pairs) for block in share)
 
     def open_checkpoint(folder: Path) -> Checkpoint:
-        return context.base if folder == recipe.model.path else Checkpoint.open(folder)
+        opened = [known for known in (context.base, context.twin) if known is not None and known.folder == folder]
+        return opened[0] if opened else Checkpoint.open(folder)
 
     with tqdm(total=total, initial=done, desc="images", unit="image", disable=not processes.leads) as progress:
         make_images(recipe, share, open_checkpoint, kept, progress)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from excise.diffusion.denoise import calls_of, denoise, in_batches, noise_key, text_lengths
 from excise.diffusion.load import denoiser, execution_device, pick_device, pick_dtype
 from excise.diffusion.observe import site_inputs
-from excise.diffusion.sites import Site, find_sites
+from excise.diffusion.sites import Site
 from excise.errors import ExciseError
 from excise.files.writing import write_json, write_tensors
 from excise.mathematics.statistics import STATISTICS, Statistic
@@ -66,7 +66,7 @@ def run(context: Context) -> None:
     if todo:
         device = pick_device(recipe.model.device)
         pipeline = context.base.load(pick_dtype(recipe.model.dtype, device), device, recipe.model.offload)
-        sites = find_sites(denoiser(pipeline), recipe.collect.sites)
+        sites = context.base.sites(recipe.collect.sites)
         _check_calls(recipe, pipeline)
         total = sum(len(chunk.texts) for chunk, _ in share)
         done = total - sum(len(chunk.texts) for chunk, _ in todo)
