@@ -100,8 +100,8 @@ def _sums(context: Context, sites: Sequence[Site]) -> tuple[int, dict[str, int]]
             for kind in demand.of(name)
             for site in sites
         ]
-        held = sum(value.nbytes for found in sums for value in vars(found).values() if torch.is_tensor(value))
-        running = max(running, held)
+        size = sum(value.nbytes for found in sums for value in vars(found).values() if torch.is_tensor(value))
+        running = max(running, size)
         kept[name] = sum(tensor.nbytes for found in sums for tensor in found.tensors().values())
     return running, kept
 
