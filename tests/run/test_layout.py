@@ -12,8 +12,9 @@ from excise.run.layout import Place, Run
 
 PACKAGE = Path(excise.__file__).parent
 NAMES = sorted(place.name for place in vars(Run).values() if isinstance(place, Place) and Path(place.name).suffix)
-ELSEWHERE = [file for file in sorted(PACKAGE.rglob("*.py")) if file.parent.name not in ("run", "release", "testbed")]
-"""A release and the testbed have folders of their own."""
+OWN = ("run", "release", "testbed", "cli")
+"""A release and the testbed have folders of their own, and the help of a command names files to people."""
+ELSEWHERE = [file for file in sorted(PACKAGE.rglob("*.py")) if file.parent.name not in OWN]
 
 
 def texts(source: str) -> Iterator[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from excise.cli.common import FILE, FOLDER, make_release, print_run
-from excise.run.layout import Run
 
 
 @click.command()
@@ -85,7 +84,7 @@ def plan(recipe: Path, out: Path | None) -> None:
 @click.command()
 @click.argument("base", type=FOLDER)
 @click.argument("edited", type=FOLDER)
-@click.option("--plan", type=FILE, help=f"Record of the edit.  [default: the {Run.edit_record.name} beside EDITED]")
+@click.option("--plan", type=FILE, help="Record of the edit.  [default: the edit.json beside EDITED]")
 def diff(base: Path, edited: Path, plan: Path | None) -> None:
     """Compare EDITED with BASE, tensor by tensor.
 
