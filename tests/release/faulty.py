@@ -5,18 +5,28 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.hub.faults import Action, Fault, cut_after, cut_before, slow, status, wrong_bytes
+from tests.hub.faults import (
+    Action,
+    Fault,
+    answered,
+    answered_after,
+    cut_after,
+    cut_before,
+    slow,
+    status,
+    wrong_bytes,
+)
 
 READS = {
     "whoami": 1,
-    "info": 5,
-    "refs": 2,
-    "tree": 4,
-    "discussions": 2,
+    "info": 8,
+    "refs": 3,
+    "tree": 3,
+    "discussions": 3,
     "discussion": 1,
-    "commits": 1,
     "validate-yaml": 2,
     "resolve-head": 2,
     "resolve": 2,
@@ -35,20 +45,25 @@ WRITES = {
     "settings": 1,
     "discussion-status": 1,
 }
+PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Accept the terms of this network</body></html>"
+NO_ANSWERS = {"object": b"{}", "null": b"null", "list": b"[]", "page": PAGE}
+"""Bodies that are no answer to anything."""
 
 
 def name_of(fault: Fault) -> str:
     """For a test's name: ``commit-2-cut_after``."""
-    kind = f"status{fault.action.code}" if fault.action.kind == "status" else fault.action.kind
-    return f"{fault.endpoint}-{fault.nth}-{kind}"
+    kind, body = fault.action.kind, fault.action.body
+    kind = f"status{fault.action.code}" if kind == "status" else kind
+    said = [name for name, known in NO_ANSWERS.items() if known == body]
+    return "-".join((fault.endpoint, str(fault.nth), kind, *said))
 
 
-def _each(requests: dict[str, int], actions: tuple[Action, ...]) -> list[Fault]:
+def _each(requests: dict[str, int], actions: Sequence[Action]) -> list[Fault]:
     return [
         Fault(endpoint, nth, action)
         for endpoint, count in requests.items()
-        for nth in range(1, count + 1)
         for action in actions
+        for nth in range(1, count + 1)
     ]
 
 
@@ -60,6 +75,24 @@ OUTAGES = [
     *(Fault(endpoint, 1, wrong_bytes) for endpoint in ("resolve", "cdn")),
 ]
 """Faults that are over when the command is repeated."""
+ONCE = dict.fromkeys(READS | WRITES, 1)
+BROKEN = [
+    *_each(ONCE, [answered(body) for body in NO_ANSWERS.values()]),
+    *(Fault("commit", 2, answered(body)) for body in NO_ANSWERS.values()),
+    *(Fault(endpoint, 1, answered(b"[{}]")) for endpoint in ("tree", "discussions", "refs", "info", "whoami")),
+    *(Fault("info", nth, answered(body)) for nth in (2, 3, 7) for body in (b"{}", PAGE)),
+    *(Fault("tree", nth, answered(body)) for nth in (2, 3) for body in (b"{}", b"[]", PAGE)),
+    *_each(
+        {"create": 1, "discussion-create": 1, "lfs-batch": 1, "lfs-put": 1, "commit": 2, "tag": 1, "settings": 1},
+        [answered_after(body) for body in (b"{}", PAGE)],
+    ),
+]
+"""Answers that are none, with status 200: what was asked is not done, or done."""
+
+
+def is_tried_again(fault: Fault) -> bool:
+    """Whether a second try follows: of faults at one place that leave the same behind, after one."""
+    return fault.action.kind != "status" or fault.action.code == 403 or fault.action.body == PAGE
 
 
 def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> None:
