@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,6 +103,7 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
     constants.HUGGINGFACE_CO_URL_TEMPLATE, constants.ENDPOINT = endpoint + template, endpoint
     constants.HF_HUB_CACHE, constants.HF_HUB_DISABLE_XET = home, True
     os.environ["HF_TOKEN"] = "hf_alice"
+    tempfile.tempdir = str(Path(output).parent)
     from excise.cli import main
 
     with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
@@ -109,12 +111,14 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.release.faulty", "excise.cli", "excise.release.publish"])
+_SERVER.set_forkserver_preload(
+    ["tests.release.faulty", "excise.cli", "excise.release.publish", "model_signing.signing", "model_signing.verifying"]
+)
 
 
 def publishing(
     endpoint: str, home: Path, release: Path, repo: str, output: Path
 ) -> multiprocessing.process.BaseProcess:
-    """A process, not yet started, that publishes; what it prints goes to ``output``."""
+    """A process, not yet started, that publishes; what it prints goes to ``output``, temporary files beside that."""
     arguments = (endpoint, str(home), str(release), repo, str(output))
     return _SERVER.Process(target=_publish, args=arguments, daemon=True)

@@ -118,7 +118,7 @@ def test_a_commit_that_was_said_to_be_made(hub: Hub, open_release: Path) -> None
 
     def lie() -> None:
         landed = json.dumps(
-            {"commitOid": hub.head(REPO, "refs/pr/1"), "commitUrl": f"{hub.endpoint}/x", "success": True}
+            {"commitOid": hub.head(REPO, "refs/pr/1"), "commitUrl": f"{hub.endpoint}/{REPO}/commit/x", "success": True}
         )
         hub.faults.add(Fault("commit", 1, answered(landed.encode())))
 
@@ -155,3 +155,23 @@ def test_an_answer_about_files_that_contradicts_another(hub: Hub, open_release: 
 def test_a_done_commit_whose_answer_is_a_page(hub: Hub, open_release: Path) -> None:
     hub.faults.add(Fault("commit", 2, answered_after(b"<html></html>")))
     assert publish_watched(hub, open_release)[1] == "published"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_dry_run(hub: Hub, open_release: Path, there: bool) -> None:
+    if there:
+        hub.add_repo(REPO)
+    assert publish_watched(hub, open_release, "--dry-run")[1] == ("dry run" if there else "dry run of a first")
+    for endpoint in ("info", "tree", "refs") if there else ("info",):
+        for fault in (answered(b"{}"), answered(b"<html></html>"), status(503), cut_before):
+            hub.faults.add(Fault(endpoint, "every", fault))
+            _, kind = publish_watched(hub, open_release, "--dry-run")  # of a new repository, {} is what files it has
+            assert kind in (
+                "as it was",
+                "not there",
+                "unknown",
+                "not sent",
+                *(["dry run"] if endpoint == "tree" else []),
+            )
+            hub.faults.clear()
+    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
