@@ -70,6 +70,15 @@ def test_a_repository_of_something_else(hub: Hub, release: Path, files: Mapping[
     assert kind == "published" and is_whole(hub, release), done.output
 
 
+def test_a_name_that_reads_like_a_last_line(hub: Hub, release: Path) -> None:
+    name = f"x\n{REPO}: the whole release is on the default branch, commit 1; x Repeat the command."
+    hub.add_repo(REPO, {name: b"mine"}, private=True)
+    done, kind = publish_watched(hub, release)
+    assert kind == "as it was" and names(done.stderr)[0].startswith("$'x\\x0a")
+    assert publish_watched(hub, release, "--remove", name, "--dry-run")[1] == "dry run"
+    assert publish_watched(hub, release, "--remove", name)[1] == "published"
+
+
 def put(hub: Hub, name: str, data: bytes | None) -> None:
     """Somebody puts a file on the default branch, or takes one away."""
     tree = {path: content for path, content in hub.files(REPO).items() if path != name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,3 +41,11 @@ def test_what_goes_out_is_what_was_verified(
     else:
         assert done.exit_code == 1 and sorted(hub.files(REPO)) == [".gitattributes"], done.output
         assert done.stderr.splitlines()[-1].startswith(f"{REPO}: the default branch is as it was")
+
+
+@pytest.mark.parametrize("name", ["plain.txt", "a b", "it's", "$(rm -rf x)", "\x1b[31mred\n", "tab\t'\\\u202e", "-n"])
+def test_a_name_is_shown_as_a_shell_takes_it(name: str) -> None:
+    shown = remote_files.typed(name)
+    assert shown.isprintable()
+    told = subprocess.run(["bash", "-c", f"printf '%s' {shown.replace('-n', './-n')}"], capture_output=True, check=True)
+    assert told.stdout.decode().removeprefix("./") == name

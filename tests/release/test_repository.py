@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from excise.release.repository import _typed
 from tests.hub.faults import Fault, answered, call
 from tests.hub.server import Hub
 from tests.jobs import excise, refused
@@ -124,11 +122,3 @@ def test_a_tag_that_another_sets_at_the_same_moment(hub: Hub, at_home: Path, ope
     done, kind = publish_watched(hub, open_release)
     assert kind == "whole" and "409" in done.stderr and "somebody else is at work" in done.stderr
     assert "tag 'v1' is another release's" in publish_watched(hub, open_release)[0].stderr
-
-
-@pytest.mark.parametrize("name", ["plain.txt", "a b", "it's", "$(rm -rf x)", "\x1b[31mred\n", "tab\t'\\\u202e", "-n"])
-def test_a_name_is_shown_as_a_shell_takes_it(name: str) -> None:
-    shown = _typed(name)
-    assert shown.isprintable()
-    told = subprocess.run(["bash", "-c", f"printf '%s' {shown.replace('-n', './-n')}"], capture_output=True, check=True)
-    assert told.stdout.decode().removeprefix("./") == name

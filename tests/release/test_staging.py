@@ -17,8 +17,10 @@ pytestmark = pytest.mark.usefixtures("no_pauses", "at_home")
 DISABLED = json.dumps({"error": "Discussions are disabled for this repo"}).encode()
 
 
-@pytest.mark.parametrize("endpoint", ["discussions", "discussion-create"])
-@pytest.mark.parametrize("code", [403, 404, 410, 501])
+@pytest.mark.parametrize(
+    ("endpoint", "code"),
+    [("discussions", 403), ("discussions", 501), ("discussion-create", 403), ("discussion-create", 501)],
+)
 def test_pull_requests_that_are_disabled(hub: Hub, open_release: Path, endpoint: str, code: int) -> None:
     hub.faults.add(Fault(endpoint, 1, answered(DISABLED, code)))
     done, kind = publish_watched(hub, open_release)

@@ -20,7 +20,7 @@ from excise.errors import ExciseError
 from excise.files.scratch import scratch_folder
 from excise.release.patience import limit_waiting
 from excise.release.provenance import RECORD, SIGNATURE, Record, read_record
-from excise.release.remote_files import Comparison, Local, as_verified, compare
+from excise.release.remote_files import Comparison, Local, as_verified, compare, typed
 from excise.release.repository import LATER, MAIN, About, Target
 from excise.release.staging import Staging
 from excise.release.standing import AGAIN, Standing
@@ -141,7 +141,7 @@ class _Publication:
         for word, names in (("add", found.missing), ("replace", found.other), ("delete", found.extra)):
             for name in names:
                 size = f"{self._files[name].size:,} bytes" if name in self._files else ""
-                self._say(f"would {word:8}{name}  {size}".rstrip())
+                self._say(f"would {word:8}{typed(name)}  {size}".rstrip())
         self._say(f"would keep    {len(self._files) - len(found.missing) - len(found.other)} files as they are")
         self._say(f"would tag     {self._wanted.tag}; then {self._wanted.visibility}, gated: {self._wanted.gated}")
         self._say(f"{self._repo}: a dry run changes nothing; the default branch {at}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,7 +68,15 @@ class Comparison:
 
 
 def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(typed, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def typed(name: str) -> str:
+    """A file's name as a shell takes it, and a terminal shows it."""
+    if name.isprintable():
+        return shlex.quote(name)
+    letters = (c if c.isprintable() and c not in "'\\" else "".join(f"\\x{b:02x}" for b in c.encode()) for c in name)
+    return f"$'{''.join(letters)}'"
 
 
 def tree_of(api: HfApi, repo: str, revision: str) -> dict[str, RepoFile]:

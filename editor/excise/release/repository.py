@@ -5,7 +5,6 @@ All that the Hub answers comes in here, and what is no answer is refused here.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from excise.errors import ExciseError
 from excise.release.earlier import Revision
 from excise.release.provenance import Publishing
-from excise.release.remote_files import Comparison, Local, compare, tree_of
+from excise.release.remote_files import Comparison, Local, compare, tree_of, typed
 from excise.release.signing import OF_THE_HUB
 from excise.sources.hub_errors import broken
 from excise.sources.tokens import LOGIN
@@ -50,11 +49,10 @@ class About(_Answer):
 
 
 class _Organization(_Answer):
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
-class _User(_Answer):
-    name: str
+class _User(_Organization):
     orgs: list[_Organization] | None = None
     auth: dict[str, Any] | None = None
 
@@ -109,8 +107,9 @@ class Target:
             return self.about()
         except RepositoryNotFoundError:
             self._create()
-            self.say(f"created {self.repo}, private")
-            return self.about()
+            about = self.about()
+            self.say(f"created {self.repo}, {'private' if about.private else 'public'}")
+            return about
 
     def _create(self) -> None:
         try:
@@ -129,7 +128,9 @@ class Target:
             tree = tree_of(self.api, self.repo, about.sha)
             listed = {file.rfilename for file in about.siblings or ()} - {OF_THE_HUB}
             if not listed <= tree.keys():
-                raise ExciseError(f"{self.repo}: {broken(f'{min(listed - tree.keys())} is there, and is not listed')}")
+                raise ExciseError(
+                    f"{self.repo}: {broken(f'{typed(min(listed - tree.keys()))} is there, and is not listed')}"
+                )
             self._trees[about.sha] = tree
         return self._trees[about.sha]
 
@@ -173,11 +174,11 @@ class Target:
         others = revision.not_released((*found.extra, *found.other))
         if set(others) <= set(agreed):
             return
-        removing = " ".join(f"--remove {_typed(name)}" for name in others)
+        removing = " ".join(f"--remove {typed(name)}" for name in others)
         raise ExciseError(
             f"{self.repo}: taken: the default branch holds files that are of no earlier release of excise, or changed "
             "since; publishing would remove or replace them:\n"
-            + "".join(f"  - {_typed(name)}{' (replace)' if name in found.other else ''}\n" for name in others)
+            + "".join(f"  - {typed(name)}{' (replace)' if name in found.other else ''}\n" for name in others)
             + f"choose another name; or, if you have a copy of what is needed of them, type\n  {command} {removing}"
         )
 
@@ -219,11 +220,3 @@ class Target:
 
 def _settings(gated: str | bool, private: bool) -> str:
     return f"{'private' if private else 'public'}, gated: {gated or 'no'}"
-
-
-def _typed(name: str) -> str:
-    """A file's name as a shell takes it, and a terminal shows it."""
-    if name.isprintable():
-        return shlex.quote(name)
-    letters = (c if c.isprintable() and c not in "'\\" else "".join(f"\\x{b:02x}" for b in c.encode()) for c in name)
-    return f"$'{''.join(letters)}'"

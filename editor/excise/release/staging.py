@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
@@ -39,7 +39,7 @@ class Staging:
                 description=f"Staging of {RECORD} {self.digest}. Closed when the release is on {MAIN}.",
             )
         except HfHubHTTPError as error:
-            if error.response.status_code not in NO_PULL_REQUESTS:
+            if isinstance(error, RepositoryNotFoundError) or error.response.status_code not in NO_PULL_REQUESTS:
                 raise
             raise ExciseError(
                 f"{self.target.repo}: the Hub answered {error.response.status_code} to a pull request, through which a "

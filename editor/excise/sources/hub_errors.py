@@ -61,7 +61,7 @@ def _explained(error: Exception) -> str | None:
         case RepositoryNotFoundError():
             return f"no such repository, or a private one that this token may not see; correct its name, or {LOGIN}"
         case RevisionNotFoundError():
-            return "no such revision; give a branch, a tag or a commit hash after @"
+            return "no such revision; what stands after @ must be a branch, a tag or a commit hash"
         case LocalEntryNotFoundError() if isinstance(error.__cause__, (FileMetadataError, HfHubHTTPError)):
             return _answer(error.__cause__)
         case IncompleteSnapshotError() | LocalEntryNotFoundError() | OfflineModeIsEnabled():
