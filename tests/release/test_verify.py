@@ -46,8 +46,11 @@ def test_what_is_not_listed_is_found(copy: Path, released: Path, name: str) -> N
 
 def test_what_the_hub_adds_is_not_held_against_it(copy: Path, released: Path) -> None:
     (copy / ".gitattributes").write_text("*.safetensors filter=lfs\n")
-    (copy / ".cache" / "huggingface").mkdir(parents=True)
-    (copy / ".cache" / "huggingface" / "x.metadata").write_text("x")
+    notes = copy / ".cache" / "huggingface" / "download"
+    notes.mkdir(parents=True)
+    (notes / "x.metadata").write_text(f"{'0' * 40}\n{'1' * 40}\n1764000000.0\n")
+    (notes / "x.lock").write_text("")
+    (notes.parent / ".gitignore").write_text("*")
     assert found(copy, key=released / "key.pub") == []
 
 
