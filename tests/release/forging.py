@@ -79,7 +79,10 @@ def add_to_model(release: Path, name: str, data: bytes) -> None:
 
 def remove(release: Path, name: str) -> None:
     """Take a file of the model away, out of every list."""
-    (release / name).unlink()
+    path = release / name
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
     lists = (lambda r: r["files"], lambda r: r["edit"]["files"], lambda r: r["base"]["files"])
     forge(release, lambda record: [of(record).pop(name, None) for of in lists])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from excise.edits.edit_record import said
 from excise.prompts.questions import JUDGED, Question
@@ -53,7 +53,7 @@ def card_text(record: Record, recipe: Recipe, inherited: dict[str, Any]) -> str:
         "version": record.excise.version,
         "program": recipe.release.excise,
     }
-    return str(ModelCard(render("card.md.jinja", content, escape=False, package="excise.release")))
+    return render("card.md.jinja", content, escape=False, package="excise.release")
 
 
 def short_name(base: Base) -> str:

@@ -17,9 +17,10 @@ from excise.edits.edit_record import ChangedTensor
 from excise.edits.planned import altered, misstated_norms, of_another_base, unplanned
 from excise.files.hashing import sha256_file
 from excise.recipe import Recipe
-from excise.release.carried import carried_card, carried_files, licence_texts
-from excise.release.names import BASE_CARD, RECORD, is_licence
-from excise.release.provenance import Record
+from excise.release.carried import card_data, carried_card, carried_files, licence_texts
+from excise.release.licences import licence_of
+from excise.release.names import BASE_CARD, OWN, RECORD, is_licence, is_text_name
+from excise.release.provenance import Record, base_of
 
 
 def edit_faults(folder: Path, record: Record, recipe: Recipe) -> Iterator[str]:
@@ -29,13 +30,14 @@ def edit_faults(folder: Path, record: Record, recipe: Recipe) -> Iterator[str]:
         yield f"{RECORD}: {name}: neither of the model nor excise's own, or not listed"
     yield from (f"{RECORD}: {name}: not among the base's files" for name in sorted(edit.files.keys() - before.keys()))
     yield from (f"{RECORD}: {name}: of the base, and not here" for name in sorted(before.keys() - edit.files.keys()))
+    yield from (f"{RECORD}: {name}: excise's own, and called the base's" for name in sorted(before.keys() & OWN.keys()))
     for name, digest in edit.files.items():
         if name in record.files and record.files[name].sha256 != digest:
             yield f"{RECORD}: {name}: listed with another hash than the edit left"
     changed = sorted(name for name, after in edit.files.items() if before.get(name) != after)
     if changed != sorted(edit.changed):
         yield f"{RECORD}: edit.changed names {edit.changed}, but the hashes of {changed} differ from the base's"
-    yield from _licence_faults(record, recipe)
+    yield from _origin_faults(folder, record, recipe)
     yield from _tensor_faults(folder, record)
     for key, asked in (("method", recipe.edit.method), ("sites", recipe.collect.sites)):
         if getattr(edit, key) != asked:
@@ -45,13 +47,22 @@ def edit_faults(folder: Path, record: Record, recipe: Recipe) -> Iterator[str]:
     yield from _site_faults(folder, record)
 
 
-def _licence_faults(record: Record, recipe: Recipe) -> Iterator[str]:
-    """The texts are those of the base, and those that the recipe gives."""
+def _origin_faults(folder: Path, record: Record, recipe: Recipe) -> Iterator[str]:
+    """Base and licence are what the recipe, and the base's own card in the release, say they are."""
+    base = base_of(recipe, record.sources, record.base.files)
+    if (base.repo, base.revision) != (record.base.repo, record.base.revision):
+        yield f"{RECORD}: base: {record.base.repo}, {record.base.revision}, and recipe and sources say {base.repo}"
     texts = set(record.licence.texts)
-    yield from (f"{RECORD}: licence.texts: {text} is missing" for text in sorted(texts - record.files.keys()))
     of_base = {name for name in record.base.files if is_licence(name)}
-    given = {file.name for file in recipe.release.license_files}
-    for text in sorted(texts ^ (of_base | given)):
+    licence = licence_of(card_data(folder / BASE_CARD), of_base, recipe.release)
+    for key in ("id", "name", "link"):
+        if getattr(record.licence, key) != (said := getattr(licence, key)):
+            yield f"{RECORD}: licence.{key}: {getattr(record.licence, key)!r}, where card and recipe say {said!r}"
+    yield from (f"{RECORD}: licence.texts: {text} is missing" for text in sorted(texts - record.files.keys()))
+    yield from (
+        f"{RECORD}: licence.texts: {text}: no name of a text" for text in sorted(texts) if not is_text_name(text)
+    )
+    for text in sorted(texts ^ set(licence.texts)):
         said = "neither of the base nor in release.license_files" if text in texts else "left out"
         yield f"{RECORD}: licence.texts: {text}: {said}"
 

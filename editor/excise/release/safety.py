@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from excise.checkpoint import Checkpoint
-from excise.checkpoint.folder import components_of
+from excise.checkpoint.folder import INDEX, components_of, read_index
 from excise.release.contents import content_fault
 from excise.release.names import RECORD, SIGNATURE, Kind, collisions, kind_of
 
@@ -39,9 +39,10 @@ def release_files(folder: Path) -> set[str]:
     return entries(folder)[0] - {RECORD, SIGNATURE, OF_THE_HUB}
 
 
-def is_odd(path: Path) -> bool:
-    """Whether it is neither a file nor a link to one: a device, a pipe, a link to nothing or to a folder."""
-    return not path.is_file()
+def odd_files(folder: Path) -> list[str]:
+    """Names of devices, pipes and sockets, and of links to such, sorted: reading one may never end."""
+    paths = {name: folder / name for name in entries(folder)[0]}
+    return sorted(name for name, path in paths.items() if path.exists() and not path.is_file() and not path.is_dir())
 
 
 def safety_faults(folder: Path, texts: Collection[str]) -> Iterator[str]:
@@ -55,14 +56,16 @@ def safety_faults(folder: Path, texts: Collection[str]) -> Iterator[str]:
         ExciseError: no index, custom pipelines or libraries, pickles, code, no denoiser, a link to elsewhere.
     """
     files, folders = entries(folder)
-    index = Checkpoint.open(folder).index if (folder / "model_index.json").is_file() else {}
-    components = components_of(index)
+    components = components_of(read_index(folder))
     for name in sorted(files):
         yield from (f"{folder / name}: {fault}" for fault in _file_faults(folder, name, components, texts))
     parents = {parent.as_posix() for name in files for parent in Path(name).parents}
     yield from (f"{folder / name}: an empty folder, which no release has" for name in sorted(folders - parents))
     for one, other in collisions(files):
         yield f"{folder / other}: cannot be told from {one} where capitals do not count"
+    for name in components:
+        if not any(file.startswith(f"{name}/") for file in files):
+            yield f"{folder / INDEX}: {name}: has no files here"
     yield from _client_faults(folder)
     Checkpoint.open(folder)
 
@@ -71,8 +74,8 @@ def _file_faults(folder: Path, name: str, components: Collection[str], texts: Co
     path = folder / name
     if path.is_symlink() and not _is_cached(folder, path):
         yield "a symbolic link to elsewhere"
-    elif is_odd(path):
-        yield "is no file: a device, a pipe, a socket, or a link to nothing"
+    elif not path.is_file():
+        yield "is no file"
     elif name == OF_THE_HUB:
         lines = path.read_bytes().decode("ascii", "replace").splitlines() if path.stat().st_size < 2**20 else ["?"]
         if not all(_ATTRIBUTES.fullmatch(line.strip()) for line in lines):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import TemplateError
+from pydantic import ValidationError
 
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
@@ -22,7 +23,7 @@ from excise.release.names import RECIPE, RECORD, SIGNATURE
 from excise.release.number_faults import number_faults
 from excise.release.pages import page_faults
 from excise.release.provenance import Record, read_record
-from excise.release.safety import is_odd, release_files, safety_faults
+from excise.release.safety import odd_files, release_files, safety_faults
 from excise.release.signing import check_signature
 from excise.verdict.decide import decide
 
@@ -54,6 +55,9 @@ def verify(folder: Path, public_key: Path | None = None, base: Path | None = Non
         raise ExciseError(f"{folder}: no such folder; give the folder of a release")
     if base is not None and not base.is_dir():
         raise ExciseError(f"{base}: no such folder; give the folder of the base")
+    if odd := odd_files(folder):
+        faults = tuple(f"{folder / name}: is no file: a device, a pipe or a socket" for name in odd)
+        return (_printable(Finding("safety", faults)),)
     try:
         record = read_record(folder)
     except ExciseError as error:
@@ -129,22 +133,34 @@ def _caught(what: str, look: Callable[[], Iterator[str]], note: str) -> Finding:
         ArithmeticError,
         TemplateError,
     ) as error:
-        faults.append(f"{RECORD}: not what excise writes: {type(error).__name__} {error}")
+        said = " ".join(str(error).split())
+        faults.append(f"{RECORD}: not what excise writes: {type(error).__name__} {said}")
     return Finding(what, tuple(dict.fromkeys(faults)), "" if faults else note)
 
 
 def _printable(finding: Finding) -> Finding:
     """The finding with what a terminal would act upon, or a reader not see, written out: names are a forger's too."""
     shown = (
-        "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-        for text in (finding.note, *finding.faults)
+        "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in (finding.note, *finding.faults)
     )
     note, *faults = shown
     return replace(finding, note=note, faults=tuple(faults))
 
 
 def _recipe(record: Record) -> Recipe:
-    return Recipe.model_validate(tomllib.loads(record.recipe))
+    """The recipe that a record holds.
+
+    Raises:
+        ExciseError: it is none.
+    """
+    try:
+        return Recipe.model_validate(tomllib.loads(record.recipe))
+    except tomllib.TOMLDecodeError as error:
+        raise ExciseError(f"{RECORD}: recipe: is not a recipe: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ExciseError(f"{RECORD}: recipe: {where}: is not a recipe of this version: {first['msg']}") from error
 
 
 def _files(folder: Path, record: Record) -> Finding:
@@ -203,8 +219,6 @@ def _signature(folder: Path, record: Record, public_key: Path | None) -> Finding
     if public_key is None:
         note = f"{SIGNATURE} was not checked: give --public-key" if there else "the release is not signed"
         return Finding("signature", note=note, skipped=True)
-    if odd := [name for name in sorted(release_files(folder)) if is_odd(folder / name)]:
-        return Finding("signature", (f"{folder / odd[0]}: is no file, so that nothing can be signed with it",))
     fault = check_signature(folder, public_key)
     return Finding("signature", (fault,) if fault else (), "" if fault else f"every file, with {public_key}")
 
