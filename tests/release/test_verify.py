@@ -77,6 +77,10 @@ def test_another_base_is_found(released: Path, release: Path, tmp_path: Path) ->
 def test_verify_says_what_it_did_not_look_at(copy: Path, released: Path) -> None:
     done = excise("verify", copy)
     assert done.exit_code == 0 and "was not checked: give --public-key" in done.output and "give --base" in done.output
+    assert "Not known: who made it" in done.output and "Not known: whether anything else" in done.output
+    assert "The publisher's word in any case: that the numbers were measured" in done.output
+    done = excise("verify", copy, "--public-key", released / "key.pub", "--base", released / "base")
+    assert done.exit_code == 0 and "Not known" not in done.output and done.output.count("Known: ") == 2
     (copy / "model_index.json").write_text("{}")
     done = excise("verify", copy, "--public-key", released / "key.pub")
-    assert done.exit_code == 1 and "model_index.json: altered" in done.output
+    assert done.exit_code == 1 and "model_index.json: altered" in done.output and "nown: " not in done.output

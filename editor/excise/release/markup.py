@@ -6,6 +6,7 @@ What is not known is refused, so that nothing depends on how a browser reads wha
 from __future__ import annotations
 
 import base64
+import html
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -173,5 +174,5 @@ def script_faults(text: str) -> Iterator[str]:
     yield from (f"it holds {fault}" for fault in page.faults)
     if found := _BARE.search(text):  # in a comment, or where parsers differ
         yield f"it holds {found[0]}"
-    if re.search(r"\]\s*[(:]\s*<?\s*(?:javascript|vbscript|data:text)", re.sub(r"&\w+;", "", text), re.IGNORECASE):
+    if re.search(r"\]\s*[(:]\s*<?\s*(?:javascript|vbscript|data:text)", html.unescape(text), re.IGNORECASE):
         yield "it holds a link that is a script"
