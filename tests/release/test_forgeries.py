@@ -9,6 +9,7 @@ import pytest
 
 from excise.release.verify import verify, what_it_means
 from tests.release.forgeries import FORGERIES, Forgery, Scene, beside, contents, edits, names, numbers, texts  # noqa: F401
+from tests.release.forging import found
 
 
 @pytest.fixture
@@ -29,6 +30,12 @@ def test_a_forgery_is_refused(scene: Scene, forgery: Forgery) -> None:
         assert what_it_means(alone) == []
     assert any(forgery.says in fault for fault in faults), faults
     assert all(fault.isprintable() for fault in faults), faults
+
+
+def test_the_honest_report_is_accepted_where_the_recipe_shows_everything(scene: Scene) -> None:
+    """So that what is found of a forged page is found of what is forged."""
+    texts.with_report(scene, scene.report.read_text(encoding="utf-8"))
+    assert found(scene.release) == found(scene.release, scene.base) == []
 
 
 def test_there_are_enough_and_each_has_a_name_of_its_own() -> None:

@@ -141,15 +141,12 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _shards(path: Path) -> None:
-    """Every tensor lies in the file beside the index that is named."""
+    """Every shard that is named lies beside the index, and is one."""
     places: dict[str, str] = _json(path)["weight_map"]
     for shard in set(places.values()):
         if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise ValueError(f"{shard!r} is no name of weights beside it")
-        held = read_header(path.parent / shard).keys()
-        named = {tensor for tensor, file in places.items() if file == shard}
-        if held != named:
-            raise ValueError(f"{min(held ^ named)!r} is not in {shard}, or not in the index")
+        read_header(path.parent / shard)
 
 
 def _picture(path: Path) -> None:

@@ -78,9 +78,9 @@ def _repeated(record: Record, recipe: Recipe) -> Faults:
         yield "verdict.settings", f"holds more than {', '.join(STATED)}"
     if verdict.recipe != recipe.name:
         yield "verdict.recipe", f"{verdict.recipe!r}, and the recipe is called {recipe.name!r}"
-    asked = {str(found.kind) for found in map(question, verdict.base.sets) if found.memorized}
-    if not asked <= set(verdict.kinds) <= set(Kind):
-        yield "verdict.kinds", f"{sorted(verdict.kinds)}, and of {sorted(asked)} there are numbers"
+    kinds = {str(found.kind) for found in map(question, verdict.base.sets) if found.memorized}
+    if not kinds <= set(verdict.kinds) <= set(Kind):
+        yield "verdict.kinds", f"{sorted(verdict.kinds)}, and of {sorted(kinds)} there are numbers"
     seeds = {
         "prompts.seed": recipe.prompts.seed,
         "collect.seed": recipe.collect.seed,
@@ -94,8 +94,12 @@ def _repeated(record: Record, recipe: Recipe) -> Faults:
         yield "publish", "not what the recipe asks of the repository"
     if record.signed is not (release.key is not None):
         yield "signed", f"{record.signed}, and the recipe names {'a' if release.key else 'no'} key"
-    if (record.prompts.texts is not None) is not release.prompts:
+    asked = {key: found.prompts for key, found in verdict.base.sets.items() if question(key).memorized}
+    texts = record.prompts.texts
+    if (texts is not None) is not release.prompts:
         yield "prompts.texts", "there, or left out, against the recipe"
+    elif texts is not None and {key: len(prompts) for key, prompts in texts.items()} != asked:
+        yield "prompts.texts", "not as many as were asked"
     tables = {
         f"prompts.{key}" for key in ("memorized", "ordinary", "judged", "never_seen") if getattr(recipe.prompts, key)
     }

@@ -47,7 +47,7 @@ class File(Part):
 class Program(Part):
     """What made the run."""
 
-    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,40}$")]
+    version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){0,3}((a|b|rc|\.dev|\.post)\d{1,4}){0,3}$")]
     code: Hash
     """Of the code of all stages, as it was when they ran."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.folder import INDEX, components_of, read_index
+from excise.diffusion.load import LEFT_OUT
 from excise.release.contents import content_fault
 from excise.release.names import RECORD, SIGNATURE, Kind, collisions, kind_of
 
@@ -64,7 +65,7 @@ def safety_faults(folder: Path, texts: Collection[str]) -> Iterator[str]:
     for one, other in collisions(files):
         yield f"{folder / other}: cannot be told from {one} where capitals do not count"
     for name in components:
-        if not any(file.startswith(f"{name}/") for file in files):
+        if name not in LEFT_OUT and not any(file.startswith(f"{name}/") for file in files):
             yield f"{folder / INDEX}: {name}: has no files here"
     yield from _client_faults(folder)
     Checkpoint.open(folder)

@@ -7,7 +7,6 @@ import json
 import pickle
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -123,7 +122,7 @@ def shards(scene: Scene, file: str) -> None:
 each(
     "is not an index of shards in JSON",
     shards_that_lie_elsewhere=lambda s: shards(s, "../../evil.safetensors"),
-    shards_of_other_tensors=lambda s: shards(s, Path(VAE).name),
+    shards_in_a_pickle=lambda s: shards(s, "diffusion_pytorch_model.bin"),
     shards_that_are_none=lambda s: settings(s, SHARDS, b'{"weight_map": [1]}'),
 )
 

@@ -19,7 +19,9 @@ def with_report(scene: Scene, html: str) -> None:
 
     def listed(record: dict[str, Any]) -> None:
         record["files"]["excise/report.html"] = {"size": 0, "sha256": "0" * 64}
-        record["prompts"]["texts"] = {}
+        sets = record["verdict"]["models"]["base"]["sets"]
+        memorized = {key: found["prompts"] for key, found in sets.items() if key != "never_seen"}
+        record["prompts"]["texts"] = {key: ["a prompt"] * count for key, count in memorized.items()}
 
     forge(scene.release, listed)
 
