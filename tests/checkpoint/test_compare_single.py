@@ -19,6 +19,8 @@ from tests.checkpoint.one_file import PLAIN_WEIGHTS, save
 from tests.diffusion import pipelines
 
 WEIGHTS = f"unet/{PLAIN}"
+PLACE = "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
+"""`NAME` in the original layout."""
 
 
 def single(folder: Path, path: Path, variant: str | None = None) -> Path:
@@ -43,7 +45,7 @@ def test_on_either_side_it_differs_as_the_folders_do(base: Path, edited: Path, t
     assert compare(base, after).differences == expected
     assert compare(before, after, named_by=edited).differences == expected
     (found,) = compare(before, after).differences
-    assert found.tensor == "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
+    assert found.tensor == PLACE
     assert (found.file, found.changed, found.entries) == ("after.safetensors", 12, expected[0].entries)
 
 
@@ -93,12 +95,24 @@ def test_of_several_copies_the_one_with_the_files_dtype_is_compared(base: Path, 
 
 def test_tensors_that_one_side_has_not_or_has_otherwise(base: Path, tmp_path: Path) -> None:
     path = single(base, tmp_path / "one.safetensors")
-    place = "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
-    alter(path, **{place: load_file(path)[place].half(), "model.diffusion_model.out.0.bias": None})
+    cut = load_file(path)[PLACE][1:].contiguous()
+    alter(path, **{PLACE: cut, "model.diffusion_model.out.0.bias": None})
     found = {one.tensor: one.what for one in compare(base, path).differences}
-    shape = tuple(load_file(base / WEIGHTS)[NAME].shape)
-    assert found == {NAME: f"is F16 {shape}, was F32 {shape}", "conv_norm_out.bias": "is missing"}
-    assert {one.what for one in compare(path, base).differences} == {f"is F32 {shape}, was F16 {shape}", "was added"}
+    small, whole = tuple(cut.shape), tuple(load_file(base / WEIGHTS)[NAME].shape)
+    assert found == {NAME: f"is F32 {small}, was F32 {whole}", "conv_norm_out.bias": "is missing"}
+    assert {one.what for one in compare(path, base).differences} == {f"is F32 {whole}, was F32 {small}", "was added"}
+
+
+def test_a_tensor_in_another_dtype_is_compared_in_that_of_the_folder(base: Path, edited: Path, tmp_path: Path) -> None:
+    """Into which the conversion brings it: a folder that was made of such a file differs in nothing."""
+    paths = [single(folder, tmp_path / f"{folder.name}.safetensors") for folder in (base, edited)]
+    for path in paths:
+        alter(path, **{PLACE: load_file(path)[PLACE].double() * (1 + 2.0**-40)})
+    assert compare(paths[0], base).differences == ()
+    (found,) = compare(base, paths[1]).differences
+    assert (found.tensor, found.changed, found.not_zero) == (NAME, 12, 0)
+    (note,) = (one for one in compare(base, paths[1]).notes if one.startswith("compared in the dtype of"))
+    assert NAME in note and "and 1 more" not in note
 
 
 def test_what_cannot_stand_beside_a_single_file(base: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,10 @@ def compare_tensors(name: str, tensor: str, base: Piece | None, edited: Piece | 
     if base is None or edited is None:
         yield Difference(name, tensor, "was added" if base is None else "is missing")
         return
-    old, new = base.entry, edited.entry
-    if (old.dtype, base.shape) != (new.dtype, edited.shape):
-        yield Difference(name, tensor, f"is {new.dtype} {edited.shape}, was {old.dtype} {base.shape}")
+    if (base.dtype, base.shape) != (edited.dtype, edited.shape):
+        yield Difference(name, tensor, f"is {edited.dtype} {edited.shape}, was {base.dtype} {base.shape}")
     elif (counts := _changed(base, edited))[0]:
-        yield Difference(name, tensor, "entries", counts[0], 8 * (old.stop - old.start) // BITS[old.dtype], counts[1])
+        yield Difference(name, tensor, "entries", counts[0], math.prod(base.shape), counts[1])
 
 
 def _read(path: Path, start: int, size: int) -> bytes:
@@ -95,11 +95,11 @@ def _read(path: Path, start: int, size: int) -> bytes:
 
 def _changed(base: Piece, edited: Piece) -> tuple[int, int]:
     """Entries whose bits differ, and of these those that are not all zero; bytes, of numbers that do not fill bytes."""
-    width, changed, not_zero = max(1, BITS[base.entry.dtype] // 8), 0, 0
-    if base.transposed or edited.transposed:
-        pairs = zip((base.whole(),), (edited.whole(),), strict=True)
-    else:
+    width, changed, not_zero = max(1, BITS[base.dtype] // 8), 0, 0
+    if base.as_stored and edited.as_stored:
         pairs = zip(base.blocks(), edited.blocks(), strict=True)
+    else:
+        pairs = zip((base.whole(),), (edited.whole(),), strict=True)
     for pair in pairs:
         if pair[0] != pair[1]:
             a, b = (np.frombuffer(block, dtype=np.uint8).reshape(-1, width) for block in pair)

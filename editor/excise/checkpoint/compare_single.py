@@ -13,7 +13,7 @@ from excise.checkpoint.compare import Difference, compare_files, compare_folders
 from excise.checkpoint.exported import SUFFIX, check_layout
 from excise.checkpoint.original import pieces_in, traced
 from excise.checkpoint.pieces import Piece, stored_pieces
-from excise.checkpoint.tensorfile import read_header
+from excise.checkpoint.tensorfile import DTYPES, read_header
 from excise.checkpoint.weights import copies_of
 from excise.errors import ExciseError
 
@@ -86,11 +86,10 @@ def _file_and_folder(path: Path, folder: Path, edited_is_file: bool) -> Comparis
     for component, network in check_layout(checkpoint).items():
         single = pieces_in(path, header, network)
         for name, stored in sorted(_closest(folder / component, network, single).items()):
-            file = _relative(stored, folder)
-            pair = (stored, single.get(name)) if edited_is_file else (single.get(name), stored)
-            found += compare_tensors(file, name, *pair)
-            if name in single:
-                pieces[file, name] = single[name]
+            file, piece = _relative(stored, folder), single.get(name)
+            if piece is not None:
+                piece = pieces[file, name] = _read_as(piece, stored.dtype)
+            found += compare_tensors(file, name, *((stored, piece) if edited_is_file else (piece, stored)))
         taken |= {part.name for part in traced(header, network).values()}
     files = frozenset(file for file, _ in pieces)
     rest = sorted(set(checkpoint.files()) - files, key=lambda name: (not name.endswith(SUFFIX), name))
@@ -99,7 +98,15 @@ def _file_and_folder(path: Path, folder: Path, edited_is_file: bool) -> Comparis
         for other, names in ((path, rest), (folder, sorted(header.keys() - taken)))
         if names
     ]
+    if other := [name for (_, name), piece in pieces.items() if piece.read_as is not None]:
+        notes.append(f"compared in the dtype of {folder}, which is not that of {path}: {_listed(other)}")
     return Comparison(tuple(found), pieces if edited_is_file else {}, files, tuple(notes))
+
+
+def _read_as(piece: Piece, dtype: str) -> Piece:
+    """A tensor of a single file in the dtype of the folder, into which it is converted on its way there."""
+    plain = piece.dtype in DTYPES and dtype in DTYPES
+    return replace(piece, read_as=dtype) if plain and piece.dtype != dtype else piece
 
 
 def _closest(component: Path, network: nn.Module, like: Mapping[str, Piece]) -> dict[str, Piece]:

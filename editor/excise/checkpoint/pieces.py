@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from diffusers import ModelMixin
 from torch import nn
 
-from excise.checkpoint.tensorfile import BITS, Entry, read_header, read_range
+from excise.checkpoint.tensorfile import DTYPES, Entry, read_entry, read_header
 from excise.diffusion.components import loaded_name
 from excise.errors import ExciseError
 
@@ -28,18 +27,30 @@ class Piece:
     """Dtype, shape and range as they are stored."""
     transposed: bool = False
     """Whether the tensor that is meant has its rows where the stored one has its columns."""
+    read_as: str | None = None
+    """Dtype of the tensor that is meant, if it is not the stored one's."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the tensor that is meant."""
+        return self.read_as or self.entry.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the tensor that is meant."""
         return self.entry.shape[::-1] if self.transposed else self.entry.shape
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether its bytes are those of the file, so that they are read block by block."""
+        return not self.transposed and self.read_as is None
+
     def blocks(self) -> Iterator[bytes]:
-        """The bytes of the tensor that is meant, in order; a transposed one as a whole."""
-        if self.transposed:
-            width = BITS[self.entry.dtype] // 8
-            stored: npt.NDArray[np.void] = np.frombuffer(read_range(self.file, self.entry), dtype=f"V{width}")
-            yield stored.reshape(self.entry.shape).T.tobytes()
+        """The bytes of the tensor that is meant, in order; as a whole where they are not those of the file."""
+        if not self.as_stored:
+            stored = read_entry(self.file, self.entry).to(DTYPES[self.dtype])
+            turned = stored.T if self.transposed else stored
+            yield turned.reshape(-1).view(torch.uint8).numpy().tobytes()
             return
         with self.file.open("rb") as file:
             file.seek(self.entry.start)

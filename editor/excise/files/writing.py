@@ -93,7 +93,11 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             if nameless:
-                os.link(f"/proc/self/fd/{number}", hidden.name, dst_dir_fd=place)
+                try:
+                    os.link(f"/proc/self/fd/{number}", path.name, dst_dir_fd=place)
+                    return
+                except FileExistsError:  # a link never replaces
+                    os.link(f"/proc/self/fd/{number}", hidden.name, dst_dir_fd=place)
             os.replace(hidden, path)
     except BaseException:
         hidden.unlink(missing_ok=True)
