@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -72,3 +73,11 @@ assert not heavy, heavy
     assert dir(excise) == sorted(excise.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         _ = excise.nothing  # type: ignore[attr-defined]
+
+
+def test_no_remote_code_is_run_and_nothing_is_printed_whichever_room_comes_first() -> None:
+    program = "from excise.checkpoint import Checkpoint; from diffusers.utils import constants"
+    program += "; assert constants.DIFFUSERS_DISABLE_REMOTE_CODE; from transformers import CLIPImageProcessor"
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DIFFUSERS_", "TRANSFORMERS_"))}
+    done = subprocess.run([sys.executable, "-c", program], env=clean, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -3,6 +3,7 @@
 What a notebook needs is here; docs/api.md shows each with an example. Nothing heavy is imported before it is needed.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from excise.version import __version__
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     )
     from excise.errors import ExciseError
     from excise.recipe import Recipe, load_recipe
+
+# Both libraries read these once, when they are imported, and any of our rooms may be the first to import them.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import warns of image processors that nobody asked for
+os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "true"
 
 _HOMES = {
     "FinishedRun": "excise.api",
