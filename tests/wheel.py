@@ -1,11 +1,13 @@
 """``python -m tests.wheel``: does a wheel work outside the checkout, beside the project `editor` on PyPI?
 
-Builds the wheel, installs it together with `editor` into an empty environment, and uses it in an empty folder. The
+Builds the wheel, installs it together with `editor` into an empty environment, and uses it in an empty folder: imports,
+an error, and a short job on the embedded testbed up to the edited checkpoint, which is compared with its base. The
 libraries that excise depends on are taken from this environment, by path, so that nothing large is installed twice.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,11 +33,26 @@ except excise.ExciseError as error:
 """
 
 
+SHORT = {'"checkpoints/': f'"{ROOT}/checkpoints/', "steps = 20": "steps = 2", "calls = 10": "calls = 2"}
+"""What the testbed's recipe has instead for a job of seconds outside the checkout."""
+
+
+def short_recipe() -> str:
+    """The testbed's recipe, made short."""
+    text = (ROOT / "recipes" / "testbed.toml").read_text(encoding="utf-8")
+    for before, after in SHORT.items():
+        assert before in text, before
+        text = text.replace(before, after)
+    return text
+
+
 def call(*command: object, folder: Path) -> str:
-    """Run a command in a folder; its output."""
-    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+    """Run a command in a folder, with no path to a checkout; its output."""
+    words = [str(part) for part in command]
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(words, cwd=folder, env=outside, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -53,15 +70,19 @@ def main() -> None:
         call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source, folder=empty)
         (wheel,) = folder.glob("excise-*.whl")
         venv.create(folder / "venv", with_pip=True)
-        python = folder / "venv" / "bin" / "python"
+        python, excise = (folder / "venv" / "bin" / name for name in ("python", "excise"))
         # In this order: what is installed last would overwrite a file of the same name.
         call(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, folder=empty)
         call(python, "-m", "pip", "install", "--quiet", "editor", folder=empty)
         (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
         (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        print(call(folder / "venv" / "bin" / "excise", "--version", folder=empty).strip())
+        print(call(excise, "--version", folder=empty).strip())
         call(python, "-m", "excise", "--help", folder=empty)
         print(call(python, "-c", USE, folder=empty).strip())
+        assert not list(empty.iterdir()), list(empty.iterdir())
+        (folder / "short.toml").write_text(short_recipe(), encoding="utf-8")
+        call(excise, "run", folder / "short.toml", "--until", "edit", "--out", folder / "run", folder=empty)
+        call(excise, "diff", ROOT / "checkpoints" / "testbed" / "base", folder / "run" / "edited", folder=empty)
         assert not list(empty.iterdir()), list(empty.iterdir())
         packaged = call(python, "-m", "zipfile", "-l", wheel, folder=empty)
         for needed in NEEDED:

@@ -40,8 +40,8 @@ def test_its_statistics_are_collected_because_it_declares_them(recipe: Recipe, r
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "shrink", "tests.edits.shrink")
         demand = demand_of(recipe)
-    assert demand.kinds == ("column_energy", "second_moment")
-    assert demand_of(changed(recipe, "edit", method="zero")).kinds == ("column_energy",)
+    assert demand.of("memorized") == demand.of("empty") == ("column_energy", "second_moment")
+    assert demand_of(changed(recipe, "edit", method="zero")).of("memorized") == ("column_energy",)
     site = Checkpoint.open(recipe.model.path).sites()[0]
     found = StatisticsFile(run).total("second_moment", "memorized", "both", site.name).tensors()
     assert found["products"].shape == (site.neurons, site.neurons)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from excise.checkpoint import Checkpoint
 from excise.cli import main
 from excise.job.demand import demand_of
 from excise.job.estimate import MIB, estimate
+from excise.job.plan import show_plan
 from excise.job.runner import run_job
 from excise.recipe import Recipe
 from tests.conftest import changed
 from tests.jobs import context_of, write_recipe
+
+MOMENTS = ("second_moment",)
 
 
 def plan(recipe: Path, out: Path) -> Result:
@@ -41,15 +47,29 @@ def test_the_estimate_is_what_the_job_takes(tiny_recipe: Recipe, tmp_path: Path)
 
 def test_second_moments_are_counted(tiny_recipe: Recipe, tmp_path: Path) -> None:
     plain = estimate(context_of(tiny_recipe, tmp_path))
-    kinds = ("column_energy", "second_moment")
-    demand = dataclasses.replace(demand_of(tiny_recipe), kinds=kinds)
+    demand = dataclasses.replace(demand_of(tiny_recipe), fitted=MOMENTS)
     whole = estimate(context_of(tiny_recipe, tmp_path, demand=demand))
     products = sum(site.neurons**2 for site in Checkpoint.open(tiny_recipe.model.path).sites())
     scalars = 8 * plain.sites
     assert whole.sums - plain.sums == 4 * products + scalars, "float32 while collecting"
-    groups = 2 * tiny_recipe.collect.groups + 1
-    assert whole.statistics - plain.statistics == groups * (8 * products + scalars), "float64 where kept"
-    assert whole.disk > plain.disk and whole.collect_calls == plain.collect_calls
+    groups, moments = tiny_recipe.collect.groups + 1, 8 * products + scalars
+    assert whole.statistics - plain.statistics == groups * moments, "float64 where kept; of the control nobody asks"
+    assert whole.merging - plain.merging == (groups + 2) * moments
+    assert whole.disk - plain.disk > 2 * groups * moments and whole.collect_calls == plain.collect_calls
+
+
+def test_statistics_that_memory_cannot_hold_do_not_fit(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are merged in the host's memory, whatever the device."""
+    context = context_of(tiny_recipe, tmp_path, demand=dataclasses.replace(demand_of(tiny_recipe), fitted=MOMENTS))
+    needed = estimate(context)
+    free = needed.weights + needed.merging
+    for available, fits in ((free, True), (free - 1, False)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda available=available: SimpleNamespace(available=available))
+        console = Console(record=True, width=200)
+        assert show_plan(context, console) is fits
+        assert ("does not fit: collect: merging the statistics" in console.export_text()) is not fits
 
 
 def test_without_evidence_fewer_prompts_are_denoised(tiny_recipe: Recipe, tmp_path: Path) -> None:

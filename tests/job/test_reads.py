@@ -24,6 +24,9 @@ from tests.jobs import context_of
 
 DEMAND = {"locate.contrast", "locate.rows", "locate.evidence"}
 """Keys that the demand is made of, beside what the edit needs: the job reads them for collect."""
+UNREAD = {"collect.groups", "model.configuration"}
+"""Keys beside those of the prompts and of the release that no stage reads but the report, which lists all of them: they
+make the sets, and the folder that a single file is converted into."""
 OTHER = {
     "edit.method": "random",
     "locate.contrast": "ordinary",
@@ -77,6 +80,13 @@ def test_a_stage_reads_what_it_declares_and_nothing_else(
     assert reads[stage.name].sets - {"notes"} == set(stage.sets)
 
 
+def test_every_key_is_read_or_known_not_to_be(reads: dict[str, Reads], tiny_recipe: Recipe) -> None:
+    """A new key that no variant here makes a stage read would escape the test above."""
+    read = {key for name in NAMES if name != "report" for key in reads[name].keys}
+    unread = {key for key in leaves(tiny_recipe) if not key.startswith(("prompts.", "release."))} - read
+    assert unread - {"locate.evidence"} == UNREAD - read
+
+
 def replaced(section: Section, path: list[str], value: Any) -> Any:
     """The section with another value at a dotted key."""
     name = next(name for name, info in type(section).model_fields.items() if (info.alias or name) == path[0])
@@ -122,6 +132,30 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         if key == "edit.random.draw":
             expected -= {"edit"}  # the chosen method is zero
         assert found == expected, key
+
+
+def test_keys_of_the_prompts_change_who_reads_the_sets_that_they_make(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """Each key in turn, the tables read again; the report lists the keys themselves."""
+    fewer = {}
+    for key in ("memorized", "ordinary", "judged", "never_seen"):
+        table = getattr(tiny_recipe.prompts, key)
+        lines = table.read_text().splitlines(keepends=True)
+        fewer[key] = table.with_name(f"fewer-{key}.csv")
+        fewer[key].write_text("".join(lines[:-1]))
+    others: dict[str, Any] = {f"prompts.{key}": path for key, path in fewer.items()}
+    others |= {"prompts.held_out": 0.3, "prompts.seed": 7, "prompts.column": "prompt", "prompts.near_duplicates": 0.9}
+    others |= {"collect.groups": 2}
+    assert {key for key in leaves(tiny_recipe) if key.startswith("prompts.")} <= others.keys()
+    names = ("located", "held_out", "contrast", "control", "judged", "never_seen")
+    before, sets = directly(tiny_recipe, prompt_sets(tiny_recipe)), prompt_sets(tiny_recipe)
+    for key, value in others.items():
+        recipe = replaced(tiny_recipe, key.split("."), value)
+        made = prompt_sets(recipe)
+        changed_sets = {name for name in names if getattr(made, name) != getattr(sets, name)}
+        assert changed_sets or key in ("prompts.column", "prompts.near_duplicates"), key
+        after = directly(recipe, made)
+        expected = {stage.name for stage in STAGES if changed_sets & set(stage.sets)} | {"report"}
+        assert {name for name in NAMES if before[name] != after[name]} == expected, key
 
 
 def test_changed_sets_change_who_reads_them(tiny_recipe: Recipe) -> None:

@@ -181,12 +181,12 @@ def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> subp
         # A shell starts what it puts into the background with interrupts ignored, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    partial, limit = out / "partial" / "collect", time.monotonic() + 60
+    partial, limit = out / "partial" / "collect", time.monotonic() + 300
     while not (partial.is_dir() and any(partial.glob("[!.]*"))):
         assert process.poll() is None and time.monotonic() < limit, process.communicate()
         time.sleep(0.0005)
     process.send_signal(with_signal)
-    printed, errors = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=300)
     assert not (out / "statistics.safetensors").exists(), "it ended before it was stopped"
     return subprocess.CompletedProcess(command, process.returncode, printed, errors)
 

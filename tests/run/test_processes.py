@@ -15,12 +15,11 @@ from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.processes import Processes
 from tests.jobs import write_recipe
-
-LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no")
+from tests.stages.killed import LAUNCH
 
 
 def run(recipe: Path, out: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *LAUNCH, "--num_processes", str(processes), "--dynamo_backend", "no", "-m", "excise"]
+    command = [sys.executable, *LAUNCH, str(processes), "-m", "excise"]
     return subprocess.run(
         [*command, "run", str(recipe), "--out", str(out)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
@@ -36,6 +35,25 @@ def test_every_piece_is_done_once_even_by_more_processes_than_pieces(size: int) 
     parts = [Processes(rank, size).share(["a", "b", "c"]) for rank in range(size)]
     assert sorted(piece for part in parts for piece in part) == ["a", "b", "c"]
     assert [Processes(rank, size).leads for rank in range(size)] == [True] + [False] * (size - 1)
+
+
+def test_processes_that_were_started_know_each_other(tmp_path: Path) -> None:
+    script = tmp_path / "join.py"
+    script.write_text(
+        "from excise.run.processes import join_processes\n"
+        "found = join_processes()\n"
+        "found.wait()\n"
+        "print(f'{found} {found.agree(found.rank)}\\n', end='', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, *LAUNCH, "2", str(script)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert sorted(done.stdout.splitlines()) == [f"{Processes(rank, 2)} 0" for rank in (0, 1)], done.stderr
 
 
 @pytest.mark.e2e

@@ -149,9 +149,9 @@ def test_chunks_never_cross_a_group(tiny_recipe: Recipe, tiny_sets: PromptSets) 
     for size in (1, 2, 100):
         chunks = collect.plan_chunks(changed(tiny_recipe, "collect", chunk=size), tiny_sets, EVERYTHING)
         for i, group in enumerate(tiny_sets.located):
-            mine = [chunk for chunk in chunks if (chunk.set, chunk.group) == ("memorized", i)]
-            assert [text for chunk in mine for text in chunk.texts] == [prompt.text for prompt in group]
-            assert max(len(chunk.texts) for chunk in mine) <= size
+            own = [chunk for chunk in chunks if (chunk.set, chunk.group) == ("memorized", i)]
+            assert [text for chunk in own for text in chunk.texts] == [prompt.text for prompt in group]
+            assert max(len(chunk.texts) for chunk in own) <= size
 
 
 def test_without_guidance_all_rows_are_conditional(tiny_recipe: Recipe, tiny_sets: PromptSets) -> None:

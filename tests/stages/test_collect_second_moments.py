@@ -14,9 +14,9 @@ from excise.mathematics.second_moment import SecondMoment
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.run.layout import Run
-from excise.run.processes import Processes
 from excise.run.statistics import Demand, StatisticsFile
 from excise.stages import collect
+from tests.conftest import changed
 from tests.jobs import context_of
 from tests.stages.killed import collect_until_killed
 from tests.stages.plain import site_inputs
@@ -71,6 +71,16 @@ def test_both_rows_hold_the_conditional_one(gathered: Run, tiny_sites: tuple[Sit
         assert values[-1] > 0 and values[0] > -1e-4 * values[-1]
 
 
+def test_of_the_control_they_are_not_kept(tiny_recipe: Recipe, tiny_sets: PromptSets, tmp_path: Path) -> None:
+    """The control shows how far the located masks are shared; no edit is fitted on it."""
+    demand = Demand(("memorized", "control", "empty"), ("both",), ("column_energy",), ("second_moment",))
+    context = context_of(changed(tiny_recipe, "collect", calls=1), tmp_path, tiny_sets, demand)
+    collect.run(context)
+    kinds = {(name.split("/")[0], name.split("/")[3]) for name in load_file(context.run.statistics)}
+    energies, moments = ({(name, kind) for name in demand.sets} for kind in ("column_energy", "second_moment"))
+    assert kinds == energies | moments - {("control", "second_moment")}
+
+
 def test_they_change_no_bit_of_the_energies_beside_them(gathered: Run, collected: Path) -> None:
     alone, beside = load_file(Run(collected).statistics), load_file(gathered.statistics)
     names = {name for name in alone if name.startswith("memorized/")}
@@ -90,9 +100,14 @@ def test_a_killed_collection_resumes_to_the_same_bytes(
     assert run.statistics.read_bytes() == gathered.statistics.read_bytes()
 
 
-def test_two_processes_leave_the_bytes_of_one(
+@pytest.mark.e2e
+def test_two_processes_one_of_them_killed_leave_the_bytes_of_one(
     tiny_recipe: Recipe, tiny_sets: PromptSets, gathered: Run, tmp_path: Path
 ) -> None:
-    for rank in (1, 0):
-        collect.run(context_of(tiny_recipe, tmp_path, tiny_sets, DEMAND, Processes(rank, 2)))
-    assert Run(tmp_path).statistics.read_bytes() == gathered.statistics.read_bytes()
+    run = Run(tmp_path / "run")
+    assert collect_until_killed(tiny_recipe, DEMAND, run.folder, 2, count=2) != 0
+    kept = {file.name for file in run.partial("collect").glob("*.safetensors")}
+    assert "00001.safetensors" in kept and "00003.safetensors" not in kept and not run.statistics.exists()
+    assert len(collect.plan_chunks(tiny_recipe, tiny_sets, DEMAND)) == 4
+    assert collect_until_killed(tiny_recipe, DEMAND, run.folder, 0, count=2) == 0
+    assert run.statistics.read_bytes() == gathered.statistics.read_bytes()

@@ -19,7 +19,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from excise.prompts.prompt import Prompt
-from excise.recipe import Sampling
+from excise.recipe import Sampling, Section
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,13 @@ class Budget:
 
     steps: int = 0
     """Steps of search; 0 where nothing is searched."""
+    settings: Section | None = None
+    """The attack's section of the recipe, where it has one."""
+
+    @classmethod
+    def of(cls, settings: Section | None) -> Budget:
+        """What a section allows: its key ``steps`` is the steps of search."""
+        return cls(getattr(settings, "steps", 0), settings)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ def find(pipeline: DiffusionPipeline, targets: Sequence[Prompt], budget: Budget)
 def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], sampling: Sampling) -> Tensor:
     """What the model draws when asked for the triggers' texts; as `excise.attacks.base.Attack.draw`.
 
-    Noise is keyed by (prompt, seed), so models are compared image by image.
+    Noise is keyed by the target's prompt and the seed, so models and attacks are compared image by image.
     """
-    images = generate(pipeline, [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs], sampling)
+    texts, seeds = [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs]
+    images = generate(pipeline, texts, seeds, sampling, [trigger.target.text for trigger, _ in pairs])
     for (trigger, _), image in zip(pairs, images, strict=True):
         if not image.isfinite().all():
             raise ExciseError(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import click
 
+from excise.cli.common import INTERRUPTED
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
 from excise.cli.testbed import testbed
 from excise.errors import ExciseError
 from excise.version import __version__
-
-INTERRUPTED = 130
 
 
 class _Group(click.Group):

@@ -127,18 +127,29 @@ def text_lengths(pipeline: DiffusionPipeline, prompts: Sequence[str]) -> list[in
     return [-(-len(ids) // multiple) * multiple for ids in tokens]
 
 
-def generate(pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling) -> Tensor:
+def generate(
+    pipeline: DiffusionPipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    targets: Sequence[str] | None = None,
+) -> Tensor:
     """One image per (prompt, seed) pair: ``(len(prompts), 3, height, width)`` float32 in [0, 1], on the CPU.
 
     Pairs are taken in order, at most ``sampling.batch`` at a time; an image does not depend on the others of its
     batch beyond rounding.
+
+    Args:
+        pipeline: the model.
+        prompts: what it is asked.
+        seeds: one for each.
+        sampling: steps, guidance, size and batch.
+        targets: texts that key the noise with the seeds, where these are not the prompts.
     """
-    pairs = list(zip(prompts, seeds, strict=True))
+    keys = [noise_key(text, seed) for text, seed in zip(targets or prompts, seeds, strict=True)]
 
     def make(start: int, stop: int) -> Tensor:
-        part = pairs[start:stop]
-        keys = [noise_key(text, seed) for text, seed in part]
-        return denoise(pipeline, [text for text, _ in part], keys, sampling)
+        return denoise(pipeline, prompts[start:stop], keys[start:stop], sampling)
 
     return torch.cat(list(in_batches(make, text_lengths(pipeline, prompts), sampling.batch)))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 import torch
 
 from excise.diffusion.load import pick_device, pick_dtype
+from excise.diffusion.sites import Site
 from excise.mathematics.statistics import STATISTICS
 from excise.prompts.questions import questions_of
 from excise.run.statistics import GROUPED
@@ -36,9 +38,11 @@ class Estimate:
     weights: int
     """Weights of all components in the recipe's dtype: device memory without activations."""
     sums: int
-    """Running sums of one set of prompts: device memory while collecting."""
+    """Running sums of a batch of prompts: device memory while collecting."""
     statistics: int
-    """What is kept of every group, in memory while it is merged, and on disk."""
+    """What is kept of every group, on disk."""
+    merging: int
+    """Memory while it is merged: all of it, and beside it a chunk's sums and those that they are added to."""
     partial: int
     """On disk until collect is done: the sums of every chunk."""
     images: int
@@ -55,15 +59,10 @@ def estimate(context: Context) -> Estimate:
     sites = base.sites(recipe.collect.sites)
     places = [place for found in base.places([site.tensor for site in sites]).values() for place in found]
     files = base.size()
-    sums = [
-        STATISTICS[kind].zeros(recipe.collect.calls, site.neurons, torch.device("meta"))
-        for _ in demand.rows
-        for kind in demand.kinds
-        for site in sites
-    ]
-    kept = sum(tensor.nbytes for statistic in sums for tensor in statistic.tensors().values())
+    running, kept = _sums(context, sites)
     chunks = plan_chunks(recipe, sets, demand)
-    groups = sum(len(sets.located) if name in GROUPED else 1 for name in demand.sets)
+    statistics = sum((len(sets.located) if name in GROUPED else 1) * kept[name] for name in demand.sets)
+    partial = sum(kept[chunk.set] for chunk in chunks)
     blocks = blocks_of(
         recipe,
         questions_of(sets),
@@ -80,14 +79,31 @@ def estimate(context: Context) -> Estimate:
         edited=sum(entry.stop - entry.start for _, entry in places),
         checkpoint=files,
         weights=base.numbers() * pick_dtype(recipe.model.dtype, pick_device(recipe.model.device)).itemsize,
-        sums=sum(value.nbytes for statistic in sums for value in vars(statistic).values() if torch.is_tensor(value)),
-        statistics=groups * kept,
-        partial=len(chunks) * kept,
+        sums=running,
+        statistics=statistics,
+        merging=statistics + 2 * max(kept.values()),
+        partial=partial,
         images=images * prod((3, side, side)),
-        disk=2 * files + (2 * groups + len(chunks)) * kept + images * prod((3, side, side)) + 64 * MIB,
+        disk=2 * files + 2 * statistics + partial + images * prod((3, side, side)) + 64 * MIB,
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
         attack_calls=images * recipe.sampling.steps,
     )
+
+
+def _sums(context: Context, sites: Sequence[Site]) -> tuple[int, dict[str, int]]:
+    """Bytes of the largest running sums of a batch, and of what is kept of a group of each set."""
+    running, kept, demand = 0, {}, context.demand
+    for name in demand.sets:
+        sums = [
+            STATISTICS[kind].zeros(context.recipe.collect.calls, site.neurons, torch.device("meta"))
+            for _ in demand.rows
+            for kind in demand.of(name)
+            for site in sites
+        ]
+        size = sum(value.nbytes for found in sums for value in vars(found).values() if torch.is_tensor(value))
+        running = max(running, size)
+        kept[name] = sum(tensor.nbytes for found in sums for tensor in found.tensors().values())
+    return running, kept
 
 
 def _side(context: Context) -> int:

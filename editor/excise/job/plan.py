@@ -45,7 +45,8 @@ def show_plan(context: Context, console: Console) -> bool:
     context.base.check_shapes()
     found = estimate(context)
     device = pick_device(recipe.model.device)
-    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    host = psutil.virtual_memory().available
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     table = Table("what", "how much", title=f"{recipe.name}: {found.architecture} at {recipe.model.path}")
@@ -64,9 +65,11 @@ def show_plan(context: Context, console: Console) -> bool:
         "memory",
         f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
     )
-    table.add_row("collected", f"{', '.join(context.demand.kinds)} of {', '.join(context.demand.sets)} prompts")
+    for name in context.demand.sets:
+        table.add_row("collected", f"{', '.join(context.demand.of(name))} of {name} prompts")
     table.add_row("sums", f"{_size(found.sums)} on {device.type} while collecting")
     table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
+    table.add_row("merging", f"{_size(found.merging)} of memory for the statistics; {_size(host)} free")
     table.add_row("disk", f"{_size(found.disk)} needed in {folder}, {_size(free)} free")
     console.print(table)
     faults = []
@@ -76,6 +79,13 @@ def show_plan(context: Context, console: Console) -> bool:
         faults.append(
             f"model.dtype: the weights take {_size(found.weights)} as {pick_dtype(recipe.model.dtype, device)}, the "
             f"sums {_size(found.sums)}, and {device.type} has {_size(memory)}; use bfloat16 or a larger device"
+        )
+    beside = found.weights if device.type == "cpu" else 0
+    if found.merging + beside > host:
+        faults.append(
+            f"collect: merging the statistics takes {_size(found.merging)}"
+            f"{f' beside {_size(beside)} of weights' if beside else ''}, and memory has {_size(host)}; lower "
+            "collect.groups, or use a machine with more"
         )
     for fault in faults:
         console.print(f"[red]does not fit:[/red] {fault}")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from excise.attacks.replay import replay
 from excise.diffusion.load import denoiser, pick_device, pick_dtype
 from excise.diffusion.patching import patched
-from excise.diffusion.sites import Site, find_sites
+from excise.diffusion.sites import Site
 from excise.edits import Masks, changes_of, method
 from excise.job.grids import GRIDS, demand_of_grid, describe
 from excise.job.runner import Say, default_folder, local_recipe, run_job
@@ -75,7 +75,7 @@ class Sweep:
         device = pick_device(self.recipe.model.device)
         self.pipeline: DiffusionPipeline = context.base.load(pick_dtype(self.recipe.model.dtype, device), device)
         self.network = denoiser(self.pipeline)
-        self.sites = find_sites(self.network, self.recipe.collect.sites)
+        self.sites = context.base.sites(self.recipe.collect.sites)
         self.rule = Rule.of(self.recipe.validate_)
         self.seeds = range(FIRST_SEED, FIRST_SEED + seeds)
         control = [prompt.text for group in self.sets.control for prompt in group]

@@ -43,6 +43,8 @@ class Run:
     """What the edit changed."""
     images = Place("images")
     """Folder of the images that the models drew, by attack (attack)."""
+    joined = Place("partial/attack/joined")
+    """The same while they are put together."""
     verdict = Place("verdict.json")
     """The decision and what it rests on (validate)."""
     measures = Place("measures.json")
@@ -70,6 +72,10 @@ class Run:
     def partial(self, stage: str) -> Path:
         """Where a stage keeps what it has done of an unfinished result."""
         return self.folder / "partial" / stage
+
+    def part(self, stage: str, name: str) -> Path:
+        """A file of a stage's unfinished result."""
+        return self.partial(stage) / f"{name}.safetensors"
 
     def brought(self, key: str) -> Path:
         """Folder of a checkpoint that was fetched or converted, by its key in ``[model]``."""

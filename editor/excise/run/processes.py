@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from excise.errors import ExciseError
+
 T = TypeVar("T")
 
 
@@ -55,10 +57,21 @@ PATIENCE = timedelta(days=7)
 
 
 def join_processes() -> Processes:
-    """Those that ``accelerate launch`` (or torchrun) has started, this one among them; this one alone without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Those that ``accelerate launch`` or ``torchrun`` has started, this one among them; this one alone without them.
+
+    Raises:
+        ExciseError: others were started, and cannot be reached: each would do the whole job.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started == 1:
         return ALONE
+    import torch
     from accelerate import PartialState
 
-    state = PartialState(timeout=PATIENCE)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # else, without a GPU, each is alone
+    if state.num_processes != started:
+        raise ExciseError(
+            f"WORLD_SIZE says {started} processes, of which this one finds {state.num_processes}; start them with "
+            "accelerate launch on GPUs, with torchrun on CPUs"
+        )
     return Processes(state.process_index, state.num_processes)

@@ -23,9 +23,10 @@ from excise.mathematics.statistics import STATISTICS, Statistic
 from excise.recipe import Recipe
 from excise.run.layout import Run
 
-SETS = ("memorized", "control", "contrast", "empty")
+CONTROL = "control"
+SETS = ("memorized", CONTROL, "contrast", "empty")
 """Prompt sets that statistics are kept of, in the order in which they are collected."""
-GROUPED = ("memorized", "control")
+GROUPED = ("memorized", CONTROL)
 """Those that are kept group by group."""
 ROWS = ("both", "conditional")
 Sums = Mapping[tuple[str, str, str], Statistic]
@@ -47,13 +48,19 @@ class Demand:
     rows: tuple[str, ...]
     """Of `ROWS`."""
     kinds: tuple[str, ...]
-    """Of `STATISTICS`."""
+    """Of `STATISTICS`: what ranking is made from, of every set."""
+    fitted: tuple[str, ...] = ()
+    """Further ones that the edit is fitted on: of every set but the control, which shows how far masks are shared."""
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Kinds that are kept of one set."""
+        return self.kinds if name == CONTROL else (*self.kinds, *self.fitted)
 
 
 def tensors_of(sums: Sums) -> dict[str, Tensor]:
-    """Sums as tensors by ``{rows}/{kind}/{site}/{sum}``."""
+    """Sums as CPU tensors by ``{rows}/{kind}/{site}/{sum}``; of their float64 a device holds one site's at a time."""
     return {
-        f"{rows}/{kind}/{site}/{name}": tensor
+        f"{rows}/{kind}/{site}/{name}": tensor.cpu()
         for (rows, kind, site), statistic in sums.items()
         for name, tensor in statistic.tensors().items()
     }

@@ -28,7 +28,6 @@ def run(context: Context) -> None:
     """
     recipe, processes, run = context.recipe, context.processes, context.run
     kept = run.partial("attack")
-    joined = kept / "joined"
     kept.mkdir(parents=True, exist_ok=True)
     blocks = blocks_of(
         recipe,
@@ -40,12 +39,13 @@ def run(context: Context) -> None:
     total = sum(len(block.pairs) for block in share)
 
     def open_checkpoint(folder: Path) -> Checkpoint:
-        return context.base if folder == recipe.model.path else Checkpoint.open(folder)
+        opened = [known for known in (context.base, context.twin) if known is not None and known.folder == folder]
+        return opened[0] if opened else Checkpoint.open(folder)
 
     with tqdm(total=total, initial=done, desc="images", unit="image", disable=not processes.leads) as progress:
         make_images(recipe, share, open_checkpoint, kept, progress)
     processes.wait()
     if processes.leads:
-        shutil.rmtree(joined, ignore_errors=True)
-        join_images(blocks, kept, joined)
-        put_folder(joined, run.images)
+        shutil.rmtree(run.joined, ignore_errors=True)
+        join_images(blocks, kept, run.joined)
+        put_folder(run.joined, run.images)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from excise.diffusion.denoise import calls_of, denoise, in_batches, noise_key, text_lengths
 from excise.diffusion.load import denoiser, execution_device, pick_device, pick_dtype
 from excise.diffusion.observe import site_inputs
-from excise.diffusion.sites import Site, find_sites
+from excise.diffusion.sites import Site
 from excise.errors import ExciseError
 from excise.files.writing import write_json, write_tensors
 from excise.mathematics.statistics import STATISTICS, Statistic
@@ -59,15 +59,14 @@ def run(context: Context) -> None:
     """
     recipe, processes = context.recipe, context.processes
     chunks = plan_chunks(recipe, context.sets, context.demand)
-    partial = context.run.partial("collect")
-    partial.mkdir(parents=True, exist_ok=True)
-    files = [partial / f"{number:05d}.safetensors" for number in range(len(chunks))]
+    context.run.partial("collect").mkdir(parents=True, exist_ok=True)
+    files = [context.run.part("collect", f"{number:05d}") for number in range(len(chunks))]
     share = processes.share(list(zip(chunks, files, strict=True)))
     todo = [(chunk, file) for chunk, file in share if not file.exists()]
     if todo:
         device = pick_device(recipe.model.device)
         pipeline = context.base.load(pick_dtype(recipe.model.dtype, device), device, recipe.model.offload)
-        sites = find_sites(denoiser(pipeline), recipe.collect.sites)
+        sites = context.base.sites(recipe.collect.sites)
         _check_calls(recipe, pipeline)
         total = sum(len(chunk.texts) for chunk, _ in share)
         done = total - sum(len(chunk.texts) for chunk, _ in todo)
@@ -118,11 +117,15 @@ def collect_chunk(
     started = time.monotonic()
 
     def work(start: int, stop: int) -> Sums:
-        return _collect_batch(recipe, pipeline, sites, chunk.texts[start:stop], chunk.keys[start:stop], demand)
+        return _collect_batch(recipe, pipeline, sites, chunk, slice(start, stop), demand)
 
-    lengths = text_lengths(pipeline, chunk.texts)
-    batches = [sums_of(tensors_of(sums)) for sums in in_batches(work, lengths, recipe.sampling.batch)]
-    tensors = {name: tensor.cpu() for name, tensor in tensors_of(_merged(batches)).items()}
+    made, merged = 0, None
+    for sums in in_batches(work, text_lengths(pipeline, chunk.texts), recipe.sampling.batch):
+        made += recipe.collect.calls
+        batch: Sums = sums_of(tensors_of(sums))
+        merged = batch if merged is None else _merged([merged, batch])
+    assert merged is not None, "a chunk has a prompt"
+    tensors = tensors_of(merged)
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             dtype = str(denoiser(pipeline).dtype).removeprefix("torch.")
@@ -130,25 +133,20 @@ def collect_chunk(
                 f"model.dtype: activations at {name.split('/')[2]} are not finite in {dtype}; "
                 "use bfloat16 or float32, or another checkpoint"
             )
-    made = len(batches) * recipe.collect.calls
     spent = [made, time.monotonic() - started, _peak_bytes(execution_device(pipeline))]
     return tensors | {SPENT: torch.tensor(spent).double()}
 
 
 def _collect_batch(
-    recipe: Recipe,
-    pipeline: DiffusionPipeline,
-    sites: tuple[Site, ...],
-    texts: tuple[str, ...],
-    keys: tuple[int, ...],
-    demand: Demand,
+    recipe: Recipe, pipeline: DiffusionPipeline, sites: tuple[Site, ...], chunk: Chunk, part: slice, demand: Demand
 ) -> Sums:
-    """The sums of prompts that are denoised together."""
+    """The sums of prompts that are denoised together, a part of a chunk."""
     calls, device = recipe.collect.calls, execution_device(pipeline)
+    texts, keys, kinds = chunk.texts[part], chunk.keys[part], demand.of(chunk.set)
     sums: dict[tuple[str, str, str], Statistic] = {
         (rows, kind, site.name): STATISTICS[kind].zeros(calls, site.neurons, device)
         for rows in demand.rows
-        for kind in demand.kinds
+        for kind in kinds
         for site in sites
     }
     passes = first = 0
@@ -160,7 +158,7 @@ def _collect_batch(
         both = inputs.unflatten(0, (-1, len(texts)))  # (1 or 2, prompts, tokens, neurons)
         for rows in demand.rows:
             if rows == "both" or number == first:
-                for kind in demand.kinds:
+                for kind in kinds:
                     sums[rows, kind, sites[site].name].add(both if rows == "both" else both[-1:])
 
     def after_call(call: int) -> None:

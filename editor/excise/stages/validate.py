@@ -35,7 +35,7 @@ def run(context: Context) -> None:
     recipe, sets, run = context.recipe, context.sets, context.run
     asked = questions_of(sets)
     subjects = subjects_of(recipe, run, context.base)
-    trial = Trial.of(asked, run.images, _instruments(recipe), subjects)
+    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, recipe.attack.methods)
     measured = {subject.name: trial.measure_images(subject) for subject in subjects}
     changed = {BASE: 0, TWIN: None, EDITED: read_edit_record(run).weights_changed}
     control = read_located(run).selected

@@ -28,7 +28,7 @@ from excise.files.writing import write_tensors
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import JUDGED, Question
 from excise.recipe import Recipe
-from excise.run.images import write_images, write_seconds
+from excise.run.images import SUFFIX, write_images, write_seconds
 from excise.trial.subjects import Subject
 
 REPLAY = "replay"
@@ -56,7 +56,7 @@ class Block:
 
     def stored(self, folder: Path) -> Path:
         """Where its images are."""
-        return folder / f"{self.attack}.{self.subject.name}.{self.question.key}.{self.number:05d}.safetensors"
+        return folder / f"{self.attack}.{self.subject.name}.{self.question.key}.{self.number:05d}{SUFFIX}"
 
 
 def blocks_of(recipe: Recipe, asked: Asked, subjects: Sequence[Subject]) -> list[Block]:
@@ -109,7 +109,8 @@ def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextMa
 def _make(recipe: Recipe, pipeline: DiffusionPipeline, block: Block, partial: Path) -> None:
     started, chosen = time.monotonic(), attack(block.attack)
     targets = list(dict.fromkeys(prompt for prompt, _ in block.pairs))
-    triggers = dict(zip(targets, chosen.find(pipeline, targets, Budget()), strict=True))
+    budget = Budget.of(recipe.attack.settings(block.attack))
+    triggers = dict(zip(targets, chosen.find(pipeline, targets, budget), strict=True))
     images = chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in block.pairs], recipe.sampling)
     seconds = torch.tensor(time.monotonic() - started, dtype=torch.float64)
     write_tensors(block.stored(partial), {"images": images, "seconds": seconds})

@@ -18,7 +18,7 @@ from excise.run.images import image_size, read_images, stored
 from excise.trial.blocks import REPLAY
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
-from excise.verdict.models import FalsePositives, Measured, ModelMeasures, ModelResult
+from excise.verdict.models import FalsePositives, Measured, ModelMeasures, ModelResult, Replication
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Trial:
     targets: Mapping[Question, list[Target]]
     """Training images of every question that has them."""
     clusters: Mapping[Question, list[str]]
+    others: tuple[str, ...] = ()
+    """Attacks beside replay."""
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class Trial:
         images: Path,
         instruments: Instruments,
         subjects: Sequence[Subject],
+        attacks: Sequence[str] = (REPLAY,),
     ) -> Trial:
         """Load the training images at the size of what was drawn.
 
@@ -69,11 +72,12 @@ class Trial:
             if question != JUDGED
         }
         clusters = {question: estimates.clusters_of(prompts) for question, prompts in asked.items()}
-        return cls(asked, images, instruments, targets, clusters)
+        others = tuple(name for name in attacks if name != REPLAY)
+        return cls(asked, images, instruments, targets, clusters, others)
 
-    def drawn(self, name: str, question: Question) -> Iterator[Tensor]:
+    def drawn(self, name: str, question: Question, attack: str = REPLAY) -> Iterator[Tensor]:
         """What a model drew for one question, prompt by prompt."""
-        return read_images(stored(self.images, REPLAY, name, question))
+        return read_images(stored(self.images, attack, name, question))
 
     def measure_images(self, subject: Subject) -> ModelMeasures:
         """Measures of every image of one model."""
@@ -83,13 +87,14 @@ class Trial:
             pictures = torch.stack(list(self.drawn(subject.name, JUDGED)))
             told = judge_images(tools.judge, pictures, [prompt.text for prompt in self.asked[JUDGED]])
             agrees = tuple(None if row is None else tuple(row) for row in told)
-        return ModelMeasures(sets=self._measured(subject), agrees=agrees)
+        others = {attack: self._measured(subject, attack) for attack in self.others}
+        return ModelMeasures(sets=self._measured(subject), agrees=agrees, other_attacks=others)
 
-    def _measured(self, subject: Subject) -> dict[str, Measured]:
+    def _measured(self, subject: Subject, attack: str = REPLAY) -> dict[str, Measured]:
         tools = self.instruments
         return {
             question.key: estimates.measure_images(
-                self.drawn(subject.name, question), self.targets[question], tools.rule, tools.sscd, tools.device
+                self.drawn(subject.name, question, attack), self.targets[question], tools.rule, tools.sscd, tools.device
             )
             for question in subject.asked(list(self.targets))
         }
@@ -112,25 +117,30 @@ class Trial:
             agreement = estimates.caption_agreement(measured.agrees, before, clusters)
         if name != BASE:
             drift = estimates.drift(self.drawn(name, JUDGED), self.drawn(BASE, JUDGED), clusters)
-        sets = {
-            question.key: estimates.replication(
-                measured.sets[question.key],
-                self.instruments.rule,
-                self.clusters[question],
-                estimates.seed_diversity(self.drawn(name, question), self.clusters[question]),
-            )
-            for question in subject.asked(list(self.targets))
-        }
+        others = {attack: self._replications(subject, measured.other_attacks[attack], attack) for attack in self.others}
         return ModelResult(
             label=subject.label,
             colour=subject.colour,
             checkpoint=str(subject.checkpoint),
             weights_changed=weights_changed,
-            sets=sets,
+            sets=self._replications(subject, measured.sets, REPLAY),
+            other_attacks=others,
             agreement=agreement,
             drift=drift,
             seed_diversity=estimates.seed_diversity(self.drawn(name, JUDGED), clusters),
         )
+
+    def _replications(self, subject: Subject, sets: Mapping[str, Measured], attack: str) -> dict[str, Replication]:
+        """One model's rates under one attack, by question."""
+        return {
+            question.key: estimates.replication(
+                sets[question.key],
+                self.instruments.rule,
+                self.clusters[question],
+                estimates.seed_diversity(self.drawn(subject.name, question, attack), self.clusters[question]),
+            )
+            for question in subject.asked(list(self.targets))
+        }
 
     def false_positives(self) -> FalsePositives | None:
         """How often the rule errs, on the base's images for never-seen prompts; None without such prompts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question
+from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
 from excise.verdict.models import Check, Estimate, Interval, ModelResult, Relation, Status, Threshold
 
@@ -33,7 +33,8 @@ def decide(
     """
     checks = _checks(models, threshold, set(kinds), limits)
     reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
-    held_out = {c.status for c in checks if c.model == "edited" and (c.set or "").startswith(Place.HELD_OUT)}
+    of_edited = [(check.set, check.status) for check in checks if check.model == "edited"]
+    held_out = {status for key, status in of_edited if key is not None and question(key).place == Place.HELD_OUT}
     if not held_out & {"passed", "failed"}:
         reasons.append("the edit was not checked on any memorized prompt that locating had not seen")
     return checks, tuple(reasons)

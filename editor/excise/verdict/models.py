@@ -70,7 +70,9 @@ class ModelResult(Part):
     weights_changed: Count | None
     """Entries of the base's weights that its edit concerns; None for a checkpoint that is not an edited base."""
     sets: dict[str, Replication]
-    """By question."""
+    """Under replay, by question."""
+    other_attacks: dict[str, dict[str, Replication]] = Field(default_factory=dict)
+    """Under the recipe's other attacks: by attack, then by question."""
     agreement: Agreement | None
     drift: Estimate | None
     seed_diversity: Estimate | None
@@ -204,6 +206,8 @@ class ModelMeasures(Part):
     """Every image of one model."""
 
     sets: dict[str, Measured]
+    other_attacks: dict[str, dict[str, Measured]] = Field(default_factory=dict)
+    """By attack, then by question; ``sets`` is what replay drew."""
     agrees: tuple[tuple[bool, ...] | None, ...] | None
     """Of the judged prompts; None for a prompt whose caption the judge has no answer for."""
 
