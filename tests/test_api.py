@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def test_the_blocks_of_the_documentation_run(
     recipe = write_recipe(tmp_path / "recipes" / "testbed.toml", tiny_recipe, changes)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     found: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, str(DOCS), "exec"), found)
@@ -42,6 +43,7 @@ def test_the_blocks_of_the_documentation_run(
         difference.tensor for difference in excise.compare_checkpoints(loaded.model.path, run.checkpoint().folder)
     }
     assert changed == set(run.edit_record.tensors)
+    assert found["exported"].path.stat().st_size == found["exported"].size
     assert found["finding"].what == "base" and not found["finding"].faults, "the release was made and verified"
 
 
@@ -71,3 +73,11 @@ assert not heavy, heavy
     assert dir(excise) == sorted(excise.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         _ = excise.nothing  # type: ignore[attr-defined]
+
+
+def test_no_remote_code_is_run_and_nothing_is_printed_whichever_room_comes_first() -> None:
+    program = "from excise.checkpoint import Checkpoint; from diffusers.utils import constants"
+    program += "; assert constants.DIFFUSERS_DISABLE_REMOTE_CODE; from transformers import CLIPImageProcessor"
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DIFFUSERS_", "TRANSFORMERS_"))}
+    done = subprocess.run([sys.executable, "-c", program], env=clean, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -3,6 +3,7 @@
 What a notebook needs is here; docs/api.md shows each with an example. Nothing heavy is imported before it is needed.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from excise.version import __version__
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
         FinishedRun,
         applied,
         compare_checkpoints,
+        export_single_file,
         open_checkpoint,
         open_run,
         run_recipe,
@@ -20,10 +22,15 @@ if TYPE_CHECKING:
     from excise.errors import ExciseError
     from excise.recipe import Recipe, load_recipe
 
+# Both libraries read these once, when they are imported, and any of our rooms may be the first to import them.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import warns of image processors that nobody asked for
+os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "true"
+
 _HOMES = {
     "FinishedRun": "excise.api",
     "applied": "excise.api",
     "compare_checkpoints": "excise.api",
+    "export_single_file": "excise.api",
     "open_checkpoint": "excise.api",
     "open_run": "excise.api",
     "run_recipe": "excise.api",
@@ -40,6 +47,7 @@ __all__ = [
     "__version__",
     "applied",
     "compare_checkpoints",
+    "export_single_file",
     "load_recipe",
     "open_checkpoint",
     "open_run",

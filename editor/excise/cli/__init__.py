@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from excise.cli.common import INTERRUPTED
+from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
 from excise.cli.testbed import testbed
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, sweep, plan, diff, release, verify, publish, testbed):
+for command in (run, show, sweep, plan, diff, export, release, verify, publish, testbed):
     main.add_command(command)

@@ -13,6 +13,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+CHECKPOINT = click.Path(path_type=Path)
+"""A folder in diffusers layout, or a single file."""
 
 
 def print_run(folder: Path) -> None:
