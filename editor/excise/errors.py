@@ -26,5 +26,7 @@ def explain_validation(path: Path, error: ValidationError) -> str:
             message = "required key is missing; add it"
         else:
             message = f"{fault['msg']} (got {fault['input']!r})"
+            if fault["type"] in ("int_type", "float_type", "bool_type") and isinstance(fault["input"], str):
+                message += "; write it without quotes"
         lines.append(f"{path}: {key}: {message}")
     return "\n".join(lines)

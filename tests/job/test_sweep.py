@@ -13,7 +13,7 @@ from excise.job.demand import demand_of
 from excise.job.grids import GRIDS, demand_of_grid, describe
 from excise.job.sweep import Sweep, run_sweep, sweep_recipe
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Locate, Recipe
+from excise.recipe import PUBLISHED, Locate, Recipe
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.stages import collect
@@ -79,7 +79,7 @@ def test_grids_have_no_setting_twice_but_the_recipes_own(tiny_recipe: Recipe, gr
 def test_a_grid_asks_for_what_its_settings_need_and_no_control(tiny_recipe: Recipe) -> None:
     ordinary = Locate(contrast="ordinary", rows="conditional")
     assert demand_of_grid([ordinary]).sets == ("memorized", "contrast")
-    both = demand_of_grid([ordinary, Locate()])
+    both = demand_of_grid([ordinary, PUBLISHED])
     assert (both.sets, both.rows) == (("memorized", "contrast", "empty"), ("both", "conditional"))
     assert demand_of(tiny_recipe).sets == ("memorized", "control", "empty")
 

@@ -18,7 +18,9 @@ def _written(path: Path) -> str:
 
 
 HUB = "hf://"
-Source = Annotated[Path, PlainSerializer(_written, when_used="json")]
+File = Annotated[Path, Field(strict=False)]
+"""A path; a recipe writes it as text."""
+Source = Annotated[File, PlainSerializer(_written, when_used="json")]
 """A path, or an address on the Hugging Face Hub: ``hf://ORG/NAME@REVISION``, ``hf://datasets/ORG/NAME@REVISION/FILE``.
 The revision is a branch, a tag or a commit; without one it is the default branch, as it is at the start of the run."""
 
@@ -29,6 +31,9 @@ def hub_address(path: Path | None) -> str | None:
 
 
 class Section(BaseModel):
-    """A part of a recipe: immutable, and closed to keys it does not know."""
+    """A part of a recipe: immutable, and closed to keys that it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Numbers are numbers: ``"64"``, ``64.0`` and ``true`` are no whole numbers, ``"false"`` and ``0`` are not false.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

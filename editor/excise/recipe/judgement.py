@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from excise.recipe.fields import Positive, Section, Share
+from excise.recipe.fields import File, Positive, Section, Share
 
 
 class Attack(Section):
     """How base, edited model and controls are asked for the images."""
 
-    methods: Annotated[tuple[Literal["replay"], ...], Field(min_length=1, max_length=1)] = ("replay",)
+    methods: Annotated[tuple[Literal["replay"], ...], Field(min_length=1, max_length=1, strict=False)] = ("replay",)
     """``replay`` asks for each training caption as it stands."""
 
 
@@ -29,9 +28,9 @@ class Validate(Section):
     little contrast near to anything of their colour."""
     tiles: Positive = 4
     """The image is cut into tiles x tiles parts; the distance is the largest of theirs."""
-    sscd: Path | None = None
+    sscd: File | None = None
     """TorchScript file of an SSCD copy-detection model, for its similarity beside the others."""
-    judge: Path | None = None
+    judge: File | None = None
     """Folder of a classifier that reads object and colour off testbed scenes; caption agreement is measured by it."""
     random_edits: Annotated[int, Field(ge=0)] = 1
     """Control edits of the same size per site at random places, each judged like the edit."""
@@ -65,5 +64,7 @@ class Verdict(Section):
     """At most this memorization rate on template prompts, located and held out each, over their fixed part."""
     agreement_drop: Limit = 0.02
     """Caption agreement on ordinary prompts may fall by at most this much, edited against base."""
-    drift: Annotated[float | None, Field(gt=0.0), BeforeValidator(_waived)] = 0.5
-    """Distance from base to edited image of a seed, as a fraction of that between two seeds, at most this."""
+    drift: Annotated[float | None, Field(gt=0.0), BeforeValidator(_waived)] = 1.0
+    """Distance from base to edited image of a seed, as a fraction of that between two seeds, at most this: 1 is as far
+    as another seed. A model that never saw the memorized images, the best that an edit could give, is itself at 0.79 on
+    the testbed: a lower limit than such a twin's refuses every edit that does what it should."""
