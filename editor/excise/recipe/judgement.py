@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from excise.recipe.fields import File, Positive, Section, Share
+from excise.recipe.fields import Positive, Section, Share
 
 
 class Attack(Section):
     """How base, edited model and controls are asked for the images."""
 
-    methods: Annotated[tuple[Literal["replay"], ...], Field(min_length=1, max_length=1, strict=False)] = ("replay",)
+    methods: Annotated[tuple[Literal["replay"], ...], Field(min_length=1, max_length=1)] = ("replay",)
     """``replay`` asks for each training caption as it stands."""
 
 
@@ -28,9 +29,9 @@ class Validate(Section):
     little contrast near to anything of their colour."""
     tiles: Positive = 4
     """The image is cut into tiles x tiles parts; the distance is the largest of theirs."""
-    sscd: File | None = None
+    sscd: Path | None = None
     """TorchScript file of an SSCD copy-detection model, for its similarity beside the others."""
-    judge: File | None = None
+    judge: Path | None = None
     """Folder of a classifier that reads object and colour off testbed scenes; caption agreement is measured by it."""
     random_edits: Annotated[int, Field(ge=0)] = 1
     """Control edits of the same size per site at random places, each judged like the edit."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from excise.recipe.fields import File, Section
+from excise.recipe.fields import Section
 
 
 class Release(Section):
@@ -24,14 +25,14 @@ class Release(Section):
     license_name: str | None = None
     """Name of a licence that the Hub calls ``other``."""
     license_link: str | None = None
-    license_files: Annotated[tuple[File, ...], Field(strict=False)] = ()
+    license_files: tuple[Path, ...] = ()
     """Texts of the licence, where the base's folder has none."""
     prompts: bool = False
     """Publish the memorized prompts that were attacked; else the tables' hashes alone."""
     pictures: Literal["none", "ordinary", "all"] = "ordinary"
     """Pictures on the card, base beside edited. ``all`` shows memorized images too: base and report then publish what
     the edit is to take away."""
-    key: File | None = None
+    key: Path | None = None
     """Private key (elliptic curve, PEM) that signs the release."""
     visibility: Literal["private", "public"] = "private"
     """Of the repository, once the release is complete and checked."""
