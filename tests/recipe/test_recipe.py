@@ -77,7 +77,7 @@ def test_the_recipe_of_the_readme_loads_and_asks_for_nothing_that_an_ideal_edit_
     [
         ("[locate]\nsparsty = 0.01\n", "locate.sparsty: unknown key"),
         ("[extra]\nkey = 1\n", "extra: unknown key"),
-        ("[collect]\ncalls = 'ten'\n", "collect.calls: "),
+        ("[collect]\ncalls = 'ten'\n", "collect.calls: Input should be a valid integer (got 'ten')"),
         ("[collect]\ncalls = 0\n", "collect.calls: "),
         ("[collect]\ngroups = 1\n", "collect.groups: "),
         ("[locate]\nsparsity = 0\n", "locate.sparsity: "),
@@ -97,6 +97,7 @@ def test_fault_names_file_and_key(tmp_path: Path, addition: str, named: str) -> 
     with pytest.raises(ExciseError) as caught:
         load_recipe(path)
     assert f"{path}: {named}" in str(caught.value)
+    assert ("without quotes" in str(caught.value)) == ("'64'" in addition)
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def show_plan(context: Context, console: Console, weights: bool = True) -> bool:
     )
     table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
     table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
-    table.add_row("weights", "read, no NaN or infinity" if weights else "not fetched, so not looked at for NaN")
+    table.add_row("weights", "read, no NaN or infinity" if weights else "not here yet, so not looked at for NaN")
     table.add_row(
         "memory",
         f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
