@@ -54,8 +54,10 @@ def test_an_adapter_that_would_be_loaded(base: Path) -> None:
         check_folder(base)
 
 
-def test_links_out_of_the_folder(base: Path, tmp_path: Path) -> None:
-    file = base / "unet" / PLAIN
+@pytest.mark.parametrize("name", [f"unet/{PLAIN}", "model_index.json", "LICENSE", "README.md", "tokenizer/vocab.json"])
+def test_links_out_of_the_folder(base: Path, tmp_path: Path, name: str) -> None:
+    file = base / name
+    file.touch()
     file.rename(tmp_path / "blob")
     file.symlink_to(tmp_path / "blob")
     with pytest.raises(ExciseError, match="a symbolic link to elsewhere"):

@@ -62,11 +62,11 @@ def check_folder(path: Path) -> None:
     for component in components_of(index):
         check_link(path / component)
         for file in sorted((path / component).glob("*")):
-            if file.suffix == ".py":
+            if file.suffix.lower() == ".py":
                 raise ExciseError(f"{file}: custom code is never run; use a checkpoint of a stock diffusers pipeline")
             if file.name == ADAPTER:
                 raise ExciseError(f"{file}: an adapter that would be loaded, and not edited; merge it, or move it away")
-    for name in checkpoint_files(path, index):
+    for name in (CARD, *checkpoint_files(path, index)):
         check_link(path / name)
 
 
@@ -132,7 +132,7 @@ def left_out(path: Path, index: Mapping[str, Any]) -> tuple[str, ...]:
 
 def weights_in(component: Path) -> list[Path]:
     """A component's files of weights, sorted."""
-    return sorted({file for pattern in WEIGHTS for file in component.glob(pattern)})
+    return sorted({file for pattern in WEIGHTS for file in component.glob(pattern) if file.is_file()})
 
 
 def denoiser_of(path: Path, index: Mapping[str, Any]) -> Path:

@@ -26,7 +26,7 @@ def cut_short(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[str, int]:
     found = {}
     for folder in (checkpoint.folder / name for name in checkpoint.components if name.startswith("tokenizer")):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # a tokenizer's constructor may raise anything at files that it does not expect
             raise ExciseError(f"{folder}: cannot be loaded as a tokenizer ({error}); fetch it again") from error
         limit = min(tokenizer.model_max_length, _taken(checkpoint))
