@@ -198,6 +198,6 @@ def a_recipe_that_is_not_there(scene: Scene) -> None:
     forge(scene.release, lambda record: record["files"].pop(RECIPE))
 
 
-@forgery("not safetensors, and never opened")
+@forgery("may not be in a release")
 def weights_of_numpy(scene: Scene) -> None:
     add_to_model(scene.release, "unet/x.npy", (scene.base / WEIGHTS).read_bytes())

@@ -39,7 +39,7 @@ each(
 )
 
 
-@forgery("not safetensors, and never opened")
+@forgery(REFUSED)
 def a_pickle_called_bin(scene: Scene) -> None:
     add_to_model(scene.release, "unet/diffusion_pytorch_model.BIN", PICKLE)
 
