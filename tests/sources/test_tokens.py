@@ -62,6 +62,16 @@ def test_a_token_that_cannot_be_sent(hub: Hub, monkeypatch: pytest.MonkeyPatch, 
     assert token not in str(refusal.value) and "hf auth login" in str(refusal.value)
 
 
+def test_a_token_that_is_to_be_had_and_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of a machine that gives identities."""
+    monkeypatch.setenv("HF_OIDC_RESOURCE", "acme/x")
+    for name in ("HF_OIDC_ID_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ExciseError, match="HF_OIDC_RESOURCE"):
+        usable_token()
+    assert redacted("as it is") == "as it is"
+
+
 def test_line_ends_around_a_token_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", " hf_alice\r\n")
     assert usable_token() == "hf_alice"

@@ -71,7 +71,8 @@ def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) 
 def plan(recipe: Path, out: Path | None) -> None:
     """Say what RECIPE would read, write and compute.
 
-    Reads configurations and headers, no weights; exits 1 if the job cannot fit this machine.
+    Looks for all that a run would be refused for, in the weights too where they are here. Exits 1 on a fault, or if the
+    job cannot fit this machine.
     """
     from rich.console import Console
 

@@ -27,10 +27,11 @@ def release(folder: Path) -> None:
 def verify(folder: Path, public_key: Path | None, base: Path | None) -> None:
     """Check a release folder, your own or a download.
 
-    Every hash, the safety of every file, the signature, that the verdict follows from its numbers, and the base.
-    Exits 1 if anything is wrong.
+    Every hash, the safety of every file, that verdict and card follow from the numbers, the signature, and the base;
+    at the end, what that means. Exits 1 if anything is wrong.
     """
     from excise.api import verify_release
+    from excise.release.verify import what_it_means
 
     findings = verify_release(folder, public_key, base)
     for finding in findings:
@@ -38,6 +39,8 @@ def verify(folder: Path, public_key: Path | None, base: Path | None) -> None:
         click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
         for fault in finding.faults:
             click.echo(f"      - {fault}")
+    for line in what_it_means(findings):
+        click.echo(line)
     if any(finding.faults for finding in findings):
         sys.exit(1)
 

@@ -9,10 +9,13 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.job.demand import demand_of
 from excise.job.estimate import MIB, estimate
+from excise.job.notes import notes_of
+from excise.job.preflight import check_inputs
 from excise.job.runner import default_folder
 from excise.job.sequence import NAMES
 from excise.prompts.sets import prompt_sets
@@ -23,26 +26,34 @@ from excise.stages.context import Context
 
 
 def plan_recipe(recipe_path: Path, out: Path | None, console: Console) -> bool:
-    """Print what a recipe would do, and whether it fits here; False where it cannot. No weight is read or fetched.
+    """Print what a recipe would do, and whether it fits here; False where it cannot. Nothing is computed or fetched.
 
     Raises:
-        ExciseError: a recipe, table or checkpoint that cannot be used.
+        ExciseError: whatever a run would be refused for before it begins; weights are looked at only where they are
+            here already.
     """
     recipe = load_recipe(recipe_path)
     quiet_libraries()
     run = Run(out or default_folder(recipe))
     with sketched(recipe) as local:
-        return show_plan(Context(local, prompt_sets(local), run, demand_of(local)), console)
+        context = Context(local, prompt_sets(local), run, demand_of(local))
+        return show_plan(context, console, weights=local.model == recipe.model)
 
 
-def show_plan(context: Context, console: Console) -> bool:
+def show_plan(context: Context, console: Console, weights: bool = True) -> bool:
     """Print the estimate and whether it fits here; False where it cannot.
 
+    Args:
+        context: of the job.
+        console: where it is printed.
+        weights: whether the weights are here, and are read.
+
     Raises:
-        ExciseError: a checkpoint that cannot be used; its denoiser's tensors do not fit its configuration.
+        ExciseError: as `excise.job.preflight.check_inputs`.
     """
     recipe, folder = context.recipe, context.run.folder
-    context.base.check_shapes()
+    check_inputs(context, weights)
+    notes = notes_of(context)
     found = estimate(context)
     device = pick_device(recipe.model.device)
     host = psutil.virtual_memory().available
@@ -50,8 +61,6 @@ def show_plan(context: Context, console: Console) -> bool:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     table = Table("what", "how much", title=f"{recipe.name}: {found.architecture} at {recipe.model.path}")
-    for note in context.sets.notes:
-        table.add_row("prompts", note)
     table.add_row("stages", " → ".join(NAMES))
     table.add_row(
         "sites", f"{found.sites} ({recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
@@ -61,6 +70,7 @@ def show_plan(context: Context, console: Console) -> bool:
     )
     table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
     table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
+    table.add_row("weights", "read, no NaN or infinity" if weights else "not here yet, so not looked at for NaN")
     table.add_row(
         "memory",
         f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
@@ -72,6 +82,8 @@ def show_plan(context: Context, console: Console) -> bool:
     table.add_row("merging", f"{_size(found.merging)} of memory for the statistics; {_size(host)} free")
     table.add_row("disk", f"{_size(found.disk)} needed in {folder}, {_size(free)} free")
     console.print(table)
+    for note in notes:
+        console.print(Text(note), soft_wrap=True)
     faults = []
     if found.disk > free:
         faults.append(f"{folder}: {_size(found.disk)} needed, {_size(free)} free; choose another disk with --out")

@@ -16,7 +16,8 @@ from excise.files.hashing import hash_path
 from excise.files.writing import remove, write_bytes
 from excise.job.demand import demand_of
 from excise.job.fingerprints import LIBRARIES
-from excise.job.preflight import check_inputs, check_space, length_notes, writing_explained
+from excise.job.notes import notes_of
+from excise.job.preflight import check_inputs, check_space, writing_explained
 from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, load_recipe
@@ -81,7 +82,7 @@ def run_job(
             _follow(context, stages)
             return run
         brought = [f"{key}: {origin}" for key, origin in sources.items()]
-        for note in (*brought, *context.sets.notes, *length_notes(context)):
+        for note in (*brought, *notes_of(context)):
             say(note)
         if not sources:
             stack.enter_context(locked(run))

@@ -64,11 +64,11 @@ def publish_release(
 
     publication: _Publication | None = None
     try:
-        with client_redacted(say), hub_explained(repo):
+        with client_redacted(say):
             command = _command(folder, repo, public_key)
             publication = _Publication(folder, repo, public_key, tell, remove, command)
             limit_waiting()
-            with scratch_folder() as scratch:
+            with hub_explained(repo), scratch_folder() as scratch:
                 (publication.rehearse if dry_run else publication.run)(scratch)
     except (ExciseError, OSError) as error:
         said = error if isinstance(error, ExciseError) else f"{repo}: this machine cannot go on ({error}); mend that"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -44,6 +45,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
     pictures = Pictures(run.images, verdict, read_measures(run))
     page = content | {
         "grids": pictures.memorized_grids(sets),
+        "unpictured": pictures.unpictured_grid(),
         "ordinary": pictures.ordinary_grid(),
         "bars": figures.replication_bars(verdict),
         "selected_by_site": figures.selected_by_site(located),
@@ -63,6 +65,12 @@ def render(template: str, content: dict[str, Any], escape: bool, package: str = 
         escape: for HTML, where captions must not become markup.
         package: whose template it is.
     """
+    return _environment(escape, package).get_template(template).render(content)
+
+
+@cache
+def _environment(escape: bool, package: str) -> Environment:
+    """Where templates are found, kept so that each is compiled once."""
     loaders = [PackageLoader(name) for name in dict.fromkeys((package, PACKAGE))]
     environment = Environment(
         loader=ChoiceLoader(loaders),
@@ -74,4 +82,4 @@ def render(template: str, content: dict[str, Any], escape: bool, package: str = 
     )
     for name in FILTERS:
         environment.filters[name] = getattr(words, name)
-    return environment.get_template(template).render(content)
+    return environment

@@ -30,9 +30,13 @@ def usable_token() -> str | None:
     """The user's token; None if there is none.
 
     Raises:
-        ExciseError: it cannot be sent, for a header holds printable ASCII only; the message does not show it.
+        ExciseError: it cannot be sent, for a header holds printable ASCII only; the message does not show it. Or it is
+            to be had from this machine's identity, and is not.
     """
-    token = get_token()
+    try:
+        token = get_token()
+    except OIDCError as error:
+        raise ExciseError(f"no token was got by HF_OIDC_RESOURCE: {error}; unset it, or {LOGIN}") from error
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise ExciseError(f"the token holds characters that no token has (a space, an accent, a control one); {LOGIN}")
     return token
