@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def _two_files(base: Path, edited: Path, named_by: Path | None) -> Comparison:
         for found in differences
     )
     pieces = {place: Piece(edited, header[name]) for name, place in places.items()}
-    return Comparison(tuple(renamed), pieces, frozenset(file for file, _ in pieces))
+    return Comparison(_ordered(renamed), pieces, frozenset(file for file, _ in pieces))
 
 
 def _file_and_folder(path: Path, folder: Path, edited_is_file: bool) -> Comparison:
@@ -100,7 +100,11 @@ def _file_and_folder(path: Path, folder: Path, edited_is_file: bool) -> Comparis
     ]
     if other := [name for (_, name), piece in pieces.items() if piece.read_as is not None]:
         notes.append(f"compared in the dtype of {folder}, which is not that of {path}: {_listed(other)}")
-    return Comparison(tuple(found), pieces if edited_is_file else {}, files, tuple(notes))
+    return Comparison(_ordered(found), pieces if edited_is_file else {}, files, tuple(notes))
+
+
+def _ordered(found: Iterable[Difference]) -> tuple[Difference, ...]:
+    return tuple(sorted(found, key=lambda difference: (difference.file, difference.tensor)))
 
 
 def _read_as(piece: Piece, dtype: str) -> Piece:
