@@ -12,25 +12,30 @@ import pytest
 
 from excise.release.provenance import read_record
 from tests.hub.server import Hub
-from tests.release.forging import content_of, forge, write_content
+from tests.jobs import excise
+from tests.release.forging import content_of, write_content
 from tests.release.last_line import publish_watched
 from tests.release.publishing import REPO, is_whole, publish, release_files
 
 pytestmark = pytest.mark.usefixtures("no_pauses", "at_home")
 
 
-@pytest.fixture
-def newer(release: Path, tmp_path: Path) -> Path:
-    """An unsigned release with another card and tag, and without the picture."""
-    copy = shutil.copytree(release, tmp_path / "newer")
-    (copy / "model.sig").unlink()
-    (copy / "excise" / "before-after.png").unlink()
-    (copy / "README.md").write_text((copy / "README.md").read_text().replace("before-after", "gone"))
-    content = content_of(copy)
-    del content["files"]["excise/before-after.png"]
-    write_content(copy, content)
-    forge(copy, lambda record: record.update(signed=False, publish=record["publish"] | {"tag": "v2"}))
-    return copy
+@pytest.fixture(scope="session")
+def newer(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unsigned release of the same run with another card and tag, and without the picture; not to be changed."""
+    folder = tmp_path_factory.mktemp("newer")
+    run = shutil.copytree(released / "run", folder / "run")
+    text = (released / "recipe.toml").read_text()
+    for before, after in (
+        (f'key = "{released / "key.pem"}"\n', ""),
+        ('pictures = "ordinary"', 'pictures = "none"'),
+        ('tag = "v1"', 'tag = "v2"'),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    (folder / "recipe.toml").write_text(text)
+    assert excise("run", folder / "recipe.toml", "--out", run).exit_code == 0
+    return run / "release"
 
 
 def names(text: str) -> list[str]:

@@ -135,7 +135,7 @@ def test_a_single_file_with_the_configuration_that_diffusers_takes_it_for(
 
 @pytest.mark.e2e
 def test_two_processes_fetch_once(hub: Hub, repo: str, tables: None, recipe: Path, tmp_path: Path) -> None:
-    launch = ["--num_processes", "2", "--dynamo_backend", "no", "-m", "excise", "run", str(recipe)]
+    launch = ["2", "-m", "excise", "run", str(recipe)]
     done = subprocess.run(
         [sys.executable, *LAUNCH, *launch, "--until", "collect", "--out", str(tmp_path / "two")],
         env=command.environment(hub, tmp_path / "home"),
