@@ -27,7 +27,7 @@ def interrupt() -> None:
     ("endpoint", "nth", "after", "kind"),
     [
         ("whoami", 1, False, "not there"),
-        ("create", 1, False, "not there"),
+        ("create", 1, False, "not there|not sent"),
         ("create", 1, True, "not sent"),
         ("tree", 1, False, "as it was"),
         ("discussion-create", 1, True, "as it was"),
@@ -35,7 +35,7 @@ def interrupt() -> None:
         ("lfs-put", 1, False, "as it was"),
         ("commit", 1, True, "as it was"),
         ("resolve", 3, False, "as it was"),
-        ("commit", 2, False, "as it was"),
+        ("commit", 2, False, "so far as it was|whole"),
         ("commit", 2, True, "whole"),
         ("tag", 1, False, "whole"),
         ("settings", 1, True, "whole"),
@@ -43,16 +43,20 @@ def interrupt() -> None:
     ],
 )
 def test_an_interrupt(hub: Hub, open_release: Path, endpoint: str, nth: int, after: bool, kind: str) -> None:
+    """Where the Hub has a request in hand, it may or may not have done it when the last look comes."""
     hub.faults.add(Fault(endpoint, nth, (call_after if after else call)(interrupt)))
     done, said = publish_watched(hub, open_release)
-    assert done.exit_code == 130 and said == kind and "excise: interrupted\n" in done.stderr
+    assert done.exit_code == 130 and said in kind.split("|") and "excise: interrupted\n" in done.stderr
     assert publish_watched(hub, open_release)[1] == "published"
     assert is_complete(hub, open_release)
 
 
 def test_a_second_interrupt_ends_the_last_look(hub: Hub, open_release: Path) -> None:
-    hub.faults.add(Fault("preupload", 1, call(interrupt)))
-    hub.faults.add(Fault("preupload", 1, call_after(lambda: hub.faults.add(Fault("info", 1, call(interrupt))))))
+    def twice() -> None:
+        hub.faults.add(Fault("info", 1, call(interrupt)))
+        interrupt()
+
+    hub.faults.add(Fault("preupload", 1, call(twice)))
     done, kind = publish_watched(hub, open_release)
     assert done.exit_code == 130 and kind == "unknown" and "(interrupted)" in done.stderr
 

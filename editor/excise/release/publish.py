@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from excise.errors import ExciseError
 from excise.files.scratch import scratch_folder
@@ -182,10 +182,13 @@ class _Publication:
 
     def _move_main(self, before: About, found: Comparison) -> About:
         """Move the default branch to the release in one step, if it still is ``before``; how it is then."""
-        self.standing.asked = True
+        self.standing.asked = self.standing.pending = True
         try:
             self._target.commit(found, MAIN, before.sha)
-        except Exception:
+            self.standing.pending = False
+        except Exception as error:
+            refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+            self.standing.pending = not refused and not isinstance(error, ExciseError)
             now = self._target.about()  # the answer may have been lost, and the commit not
             if now.sha == before.sha or not self._target.compare(now).same:
                 self._refuse_changed(before, now)

@@ -39,6 +39,8 @@ class Standing:
     """As it was at the first look."""
     asked: bool = False
     """Whether a commit on it was asked for."""
+    pending: bool = False
+    """Whether that was left without a clear answer, so that it may still be under way."""
     whole: str | None = None
     """The commit at which it was seen to be the release."""
 
@@ -63,7 +65,8 @@ class Standing:
         except RepositoryNotFoundError:
             return Seen(f"{repo}: there is no such repository, or none that this token may see. {AGAIN}")
         if start is not None and about.sha == start.sha and not self.target.known_whole(about.sha):
-            return Seen(f"{repo}: the default branch is as it was, commit {about.sha}. {AGAIN}", about.sha)
+            still = " (a change that was under way may still come)" if self.pending else ""
+            return Seen(f"{repo}: the default branch is as it was, commit {about.sha}{still}. {AGAIN}", about.sha)
         found = self.target.compare(about)
         if found.same:
             says = (
