@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -39,11 +39,12 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_toml(cls, values: Any) -> Any:
+    def _from_toml(cls, values: Any, info: ValidationInfo) -> Any:
         if not isinstance(values, dict):
             return values
         kinds = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
-        return {key: _read(value, _holds_paths(kinds.get(key))) for key, value in values.items()}
+        texts = info.mode == "json"  # there a text is a path as it is
+        return {key: _read(value, not texts and _holds_paths(kinds.get(key))) for key, value in values.items()}
 
 
 def _holds_paths(annotation: Any) -> bool:
