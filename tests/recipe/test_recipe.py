@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import excise.recipe
 from excise.errors import ExciseError
@@ -205,3 +206,12 @@ def test_a_number_is_a_number_and_truth_is_no_number(tmp_path: Path, key: str, c
 def test_whole_numbers_are_taken_for_others(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, f"{MINIMAL}[sampling]\nguidance = 3\n[verdict]\ndrift = 1\n"))
     assert (recipe.sampling.guidance, recipe.verdict.drift) == (3.0, 1.0)
+
+
+def test_a_recipe_as_json_is_read_back_as_the_same_recipe(tiny_recipe: Recipe) -> None:
+    """Its paths, tuples and numbers; and there, too, a number is a number."""
+    recipe = changed(tiny_recipe, "release", license_files=(Path("LICENSE"), Path("NOTICE")), key=Path("key.pem"))
+    text = recipe.model_dump_json(by_alias=True)
+    assert Recipe.model_validate_json(text) == recipe
+    with pytest.raises(ValidationError, match=r"sampling\.steps"):
+        Recipe.model_validate_json(text.replace('"steps":4', '"steps":"4"'))
