@@ -11,7 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from excise.errors import ExciseError
-from excise.report.differences import read_plan, show_differences
+from excise.report.differences import find_differences, read_plan, show_differences
 from excise.run.layout import Run
 from excise.run.results import read_edit_record
 from tests.trial.tried import Tried
@@ -30,7 +30,9 @@ def run(tried: Tried, tmp_path: Path) -> Run:
 def compared(tried: Tried, edited: Path, record: Path | None = None) -> tuple[bool, str]:
     """Whether all is as planned, and what is said."""
     console = Console(width=200, record=True, file=io.StringIO())
-    return show_differences(tried.recipe.model.path, edited, record, console), console.export_text()
+    found = find_differences(tried.recipe.model.path, edited, record)
+    show_differences(found, console)
+    return found.as_planned, console.export_text()
 
 
 def rewritten(run: Run, change: Any) -> None:
@@ -48,10 +50,10 @@ def test_what_was_planned_is_listed_and_nothing_else_is_there(tried: Tried, run:
     for name, tensor in record.tensors.items():
         (line,) = (line for line in text.splitlines() if f" {name} " in line)
         changed = tensor.copies[WEIGHTS].changed
-        cells = [cell.strip() for cell in line.strip(" │┃").split("│")]
+        cells = line.split()
         entries = tried.context.base.read(name).numel()
-        assert cells == [WEIGHTS, name, f"{changed:,}", f"{entries:,}", f"{changed / entries:.2%}"]
-    assert sum(WEIGHTS in line for line in text.splitlines()) == 7
+        assert cells == [name, f"{changed:,}", f"{entries:,}", f"{changed / entries:.2%}"]
+    assert text.count(WEIGHTS) == 1  # the heading of its table
 
 
 def test_a_change_that_was_not_planned(tried: Tried, run: Run) -> None:

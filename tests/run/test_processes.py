@@ -61,4 +61,4 @@ def test_two_processes_leave_the_bytes_of_one(tiny_recipe: Recipe, tmp_path: Pat
         hash_path(tmp_path / "two" / "images" / "replay" / path.name) for path in images
     ]
     again = run(recipe, tmp_path / "two", 2)
-    assert "[1/7] collect: done before" in again.stdout, again.stdout + again.stderr
+    assert "stage 1 of 1, collect: done before" in again.stdout, again.stdout + again.stderr

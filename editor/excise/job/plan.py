@@ -3,27 +3,66 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.job.demand import demand_of
-from excise.job.estimate import MIB, estimate
+from excise.job.estimate import MIB, Estimate, estimate
+from excise.job.names import NAMES
 from excise.job.runner import default_folder
-from excise.job.sequence import NAMES
 from excise.prompts.sets import prompt_sets
-from excise.recipe import load_recipe
+from excise.recipe import Recipe, load_recipe
 from excise.run.layout import Run
+from excise.run.statistics import Demand
 from excise.sources.bring import sketched
 from excise.stages.context import Context
 
 
-def plan_recipe(recipe_path: Path, out: Path | None, console: Console) -> bool:
-    """Print what a recipe would do, and whether it fits here; False where it cannot. No weight is read or fetched.
+@dataclass(frozen=True)
+class Plan:
+    """What a job would take, and what this machine has; sizes in bytes."""
+
+    recipe: Recipe
+    folder: Path
+    """Where the run would be."""
+    demand: Demand
+    notes: tuple[str, ...]
+    """What reading the tables has shown."""
+    estimate: Estimate
+    device: torch.device
+    memory: int
+    """Free on the device."""
+    free: int
+    """Free on the disk."""
+    faults: tuple[str, ...]
+    """Why the job cannot fit this machine; none where it can."""
+
+    def document(self) -> dict[str, Any]:
+        """All of it for programs (``excise plan --json``)."""
+        return {
+            "recipe": self.recipe.name,
+            "run": str(self.folder),
+            "fits": not self.faults,
+            "faults": self.faults,
+            "notes": self.notes,
+            "stages": NAMES,
+            "device": self.device.type,
+            "memory_free": self.memory,
+            "disk_free": self.free,
+            "collected": {"sets": self.demand.sets, "statistics": self.demand.kinds},
+            "estimate": asdict(self.estimate),
+        }
+
+
+def plan_recipe(recipe_path: Path, out: Path | None) -> Plan:
+    """What a recipe would do, and whether it fits here. No weight is read or fetched.
 
     Raises:
         ExciseError: a recipe, table or checkpoint that cannot be used.
@@ -32,11 +71,11 @@ def plan_recipe(recipe_path: Path, out: Path | None, console: Console) -> bool:
     quiet_libraries()
     run = Run(out or default_folder(recipe))
     with sketched(recipe) as local:
-        return show_plan(Context(local, prompt_sets(local), run, demand_of(local)), console)
+        return plan_job(Context(local, prompt_sets(local), run, demand_of(local)))
 
 
-def show_plan(context: Context, console: Console) -> bool:
-    """Print the estimate and whether it fits here; False where it cannot.
+def plan_job(context: Context) -> Plan:
+    """The estimate and whether it fits here.
 
     Raises:
         ExciseError: a checkpoint that cannot be used; its denoiser's tensors do not fit its configuration.
@@ -48,27 +87,6 @@ def show_plan(context: Context, console: Console) -> bool:
     memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
-    table = Table("what", "how much", title=f"{recipe.name}: {found.architecture} at {recipe.model.path}")
-    for note in context.sets.notes:
-        table.add_row("prompts", note)
-    table.add_row("stages", " → ".join(NAMES))
-    table.add_row(
-        "sites", f"{found.sites} ({recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
-    )
-    table.add_row(
-        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
-    )
-    table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
-    table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
-    table.add_row(
-        "memory",
-        f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
-    )
-    table.add_row("collected", f"{', '.join(context.demand.kinds)} of {', '.join(context.demand.sets)} prompts")
-    table.add_row("sums", f"{_size(found.sums)} on {device.type} while collecting")
-    table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
-    table.add_row("disk", f"{_size(found.disk)} needed in {folder}, {_size(free)} free")
-    console.print(table)
     faults = []
     if found.disk > free:
         faults.append(f"{folder}: {_size(found.disk)} needed, {_size(free)} free; choose another disk with --out")
@@ -77,9 +95,41 @@ def show_plan(context: Context, console: Console) -> bool:
             f"model.dtype: the weights take {_size(found.weights)} as {pick_dtype(recipe.model.dtype, device)}, the "
             f"sums {_size(found.sums)}, and {device.type} has {_size(memory)}; use bfloat16 or a larger device"
         )
-    for fault in faults:
+    notes = context.sets.notes
+    return Plan(recipe, folder, context.demand, notes, found, device, memory, free, tuple(faults))
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Print it."""
+    found = plan.estimate
+    table = Table(
+        "what",
+        Column("how much", overflow="fold"),
+        title=f"{plan.recipe.name}: {found.architecture} at {plan.recipe.model.path}",
+    )
+    for note in plan.notes:
+        table.add_row("prompts", note)
+    table.add_row("stages", " → ".join(NAMES))
+    table.add_row(
+        "sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
+    )
+    table.add_row(
+        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
+    )
+    table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
+    table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
+    table.add_row(
+        "memory",
+        f"{_size(found.weights)} of weights on {plan.device.type}, sums and activations beside; "
+        f"{_size(plan.memory)} free",
+    )
+    table.add_row("collected", f"{', '.join(plan.demand.kinds)} of {', '.join(plan.demand.sets)} prompts")
+    table.add_row("sums", f"{_size(found.sums)} on {plan.device.type} while collecting")
+    table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
+    table.add_row("disk", f"{_size(found.disk)} needed in {plan.folder}, {_size(plan.free)} free")
+    console.print(table)
+    for fault in plan.faults:
         console.print(f"[red]does not fit:[/red] {fault}")
-    return not faults
 
 
 def _size(count: int) -> str:

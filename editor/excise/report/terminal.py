@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -23,9 +25,7 @@ def show_run(run: Run, console: Console) -> bool:
     Raises:
         ExciseError: no verdict is there, or the run has begun again and not come to one since.
     """
-    if "validate" not in load_record(run).stages or not run.verdict.is_file():
-        raise ExciseError(f"{run.folder}: holds no finished validation; excise run ends with one (see --out)")
-    verdict = read_verdict(run)
+    verdict = read_finished(run)
     console.print(models_table(verdict))
     console.print(checks_table(verdict.checks))
     if verdict.accepted:
@@ -44,6 +44,24 @@ def show_run(run: Run, console: Console) -> bool:
         if path.exists():
             console.print(Text(f"  {label:24}{path}"), soft_wrap=True)
     return verdict.accepted
+
+
+def read_finished(run: Run) -> Verdict:
+    """The verdict of a run.
+
+    Raises:
+        ExciseError: no verdict is there, or the run has begun again and not come to one since.
+    """
+    if "validate" not in load_record(run).stages or not run.verdict.is_file():
+        raise ExciseError(f"{run.folder}: holds no finished validation; excise run ends with one (see --out)")
+    return read_verdict(run)
+
+
+def as_text(run: Run) -> str:
+    """What `show_run` prints, for a log."""
+    text = io.StringIO()
+    show_run(run, Console(file=text, width=120))
+    return text.getvalue()
 
 
 def models_table(verdict: Verdict) -> Table:
