@@ -168,4 +168,6 @@ def test_the_log_goes_on_over_starts_and_ends_with_the_result(
     assert "MR held-out verbatim" in log and log.count("VERDICT: refused") == 1
     assert all(re.match(STAMP, line) for line in log.splitlines())
     steps = [line for line in log.splitlines() if re.search(r"stage 4 of 7, edit: .* peak memory", line)]
-    assert len(steps) == 1 and re.search(r"; at least \d+ s left$", steps[0]), "attack at the pace of collect, validate never measured"
+    assert len(steps) == 1 and re.search(r"; at least \d+ s left$", steps[0]), (
+        "attack at the pace of collect, validate never measured"
+    )

@@ -55,6 +55,7 @@ def _checks(
             NEVER_SEEN.key,
             limits.false_positives,
             found=Estimate(value=null.false_positive_rate, interval=null.interval) if null else None,
+            cases=null.prompts if null else None,
             missing="the recipe names no never-seen images (prompts.never_seen)",
         ),
         *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
@@ -65,6 +66,7 @@ def _checks(
             None,
             limits.agreement_drop,
             found=agreement.drop if agreement else None,
+            cases=agreement.prompts if agreement else None,
             controls={name: other.agreement.drop for name, other in others.items() if other.agreement},
             missing=_NO_JUDGE,
         ),
@@ -101,6 +103,7 @@ def _replication(
         getattr(limits, name),
         relation=relation,
         found=found,
+        cases=models[model].sets[asked.key].clusters if found else None,
         controls=rates,
         missing=f"no {asked.kind} prompt with a training image is {asked.place.replace('_', ' ')}",
         applicable=asked.kind in kinds,
@@ -116,6 +119,7 @@ def _check(
     *,
     found: Estimate | None,
     missing: str,
+    cases: int | None = None,
     relation: Relation = "at most",
     controls: Mapping[str, Estimate | None] | None = None,
     applicable: bool = True,
@@ -151,6 +155,7 @@ def _check(
         clear=clear,
         controls={other: beside for other, beside in (controls or {}).items() if beside},
         note=note,
+        cases=cases,
     )
 
 
