@@ -58,7 +58,8 @@ def join_processes() -> Processes:
     """Those that ``accelerate launch`` (or torchrun) has started, this one among them; this one alone without it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
+    import torch
     from accelerate import PartialState
 
-    state = PartialState(timeout=PATIENCE)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # unasked, it sees one process on a CPU
     return Processes(state.process_index, state.num_processes)
