@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from excise.recipe import Collect, Locate, Model, Prompts, Recipe, Sampling, Validate
+from excise.recipe import PUBLISHED, Collect, Model, Prompts, Recipe, Sampling, Validate
 
 pytest_plugins = ["tests.hub.fixtures"]
 
@@ -178,7 +178,7 @@ def tiny_recipe(tiny_checkpoint: Path, tiny_tables: Path) -> Recipe:
         ),
         sampling=Sampling(steps=4, batch=2),
         collect=Collect(calls=3, groups=3, chunk=2),
-        locate=Locate(calls=2, sparsity=0.05),
+        locate=PUBLISHED.model_copy(update={"calls": 2, "sparsity": 0.05}),
         validate=Validate(seeds=2),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,5 +27,15 @@ def explain_validation(path: Path, error: ValidationError) -> str:
             message = "required key is missing; add it"
         else:
             message = f"{fault['msg']} (got {fault['input']!r})"
+            if fault["type"] in ("int_type", "float_type", "bool_type") and _is_plain(fault["input"]):
+                message += "; write it without quotes"
         lines.append(f"{path}: {key}: {message}")
     return "\n".join(lines)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a text that reads as a number or a truth value."""
+    try:
+        return isinstance(value, str) and isinstance(tomllib.loads(f"x = {value}")["x"], (int, float))
+    except tomllib.TOMLDecodeError:
+        return False

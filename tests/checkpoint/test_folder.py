@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -42,27 +41,23 @@ def test_no_folder(tmp_path: Path) -> None:
         check_folder(tmp_path / "gone")
 
 
-@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.bin", "v1-5.ckpt", "text_encoder/model.PT"])
-def test_pickles(base: Path, name: str) -> None:
-    (base / name).write_bytes(b"")
-    with pytest.raises(ExciseError, match=f"{name}: not safetensors, and never opened"):
+def test_code_beside_a_components_files(base: Path) -> None:
+    """diffusers imports ``unet/diffusers.py``, where there is one, instead of itself."""
+    (base / "unet" / "diffusers.py").write_text("raise SystemExit")
+    with pytest.raises(ExciseError, match=r"diffusers\.py: custom code is never run"):
         check_folder(base)
 
 
-def test_code(base: Path) -> None:
-    (base / "unet" / "my_unet.py").write_text("raise SystemExit")
-    with pytest.raises(ExciseError, match=r"my_unet\.py: custom code is never run"):
+def test_an_adapter_that_would_be_loaded(base: Path) -> None:
+    (base / "text_encoder" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ExciseError, match=r"adapter_config\.json: an adapter that would be loaded, and not edited"):
         check_folder(base)
 
 
-def test_a_second_copy_of_the_weights_beside_the_components(base: Path) -> None:
-    shutil.copy(base / "unet" / PLAIN, base / "v1-5-pruned.safetensors")
-    with pytest.raises(ExciseError, match=r"v1-5-pruned\.safetensors: .* would stay unedited"):
-        check_folder(base)
-
-
-def test_links_out_of_the_folder(base: Path, tmp_path: Path) -> None:
-    file = base / "unet" / PLAIN
+@pytest.mark.parametrize("name", [f"unet/{PLAIN}", "model_index.json", "LICENSE", "README.md", "tokenizer/vocab.json"])
+def test_links_out_of_the_folder(base: Path, tmp_path: Path, name: str) -> None:
+    file = base / name
+    file.touch()
     file.rename(tmp_path / "blob")
     file.symlink_to(tmp_path / "blob")
     with pytest.raises(ExciseError, match="a symbolic link to elsewhere"):
@@ -70,8 +65,9 @@ def test_links_out_of_the_folder(base: Path, tmp_path: Path) -> None:
 
 
 def test_links_to_folders(base: Path) -> None:
-    (base / "other").symlink_to(base / "unet")
-    with pytest.raises(ExciseError, match=r"other: a symbolic link to elsewhere; copy the folder with cp -rL"):
+    (base / "unet").rename(base / "other")
+    (base / "unet").symlink_to(base / "other")
+    with pytest.raises(ExciseError, match=r"unet: a symbolic link to elsewhere; copy the folder with cp -rL"):
         check_folder(base)
 
 
@@ -88,6 +84,8 @@ def test_links_of_the_hubs_cache(base: Path, tmp_path: Path) -> None:
     check_folder(snapshot)
     Checkpoint.open(snapshot).load(torch.float32, torch.device("cpu"))
     (tmp_path / "secret.json").write_text("{}")
+    (snapshot / "unet" / "notes.md").symlink_to(tmp_path / "secret.json")
+    check_folder(snapshot)  # not of the checkpoint, and never opened
     (snapshot / "unet" / "more.json").symlink_to(tmp_path / "secret.json")
     with pytest.raises(ExciseError, match="a symbolic link to elsewhere"):
         check_folder(snapshot)
@@ -171,6 +169,10 @@ def test_variants_by_name(name: str, variant: str | None) -> None:
 
 def test_the_plain_variant_is_loaded_where_it_is_there_and_else_the_first(tmp_path: Path) -> None:
     assert variant_of(tmp_path) is None
-    for name, loaded in (("m.non_ema.safetensors", "non_ema"), ("m.fp16.safetensors", "fp16"), ("m.safetensors", None)):
+    for name, loaded in (
+        ("model.non_ema.safetensors", "non_ema"),
+        ("model.fp16.safetensors", "fp16"),
+        ("model.safetensors", None),
+    ):
         (tmp_path / name).touch()
         assert variant_of(tmp_path) == loaded

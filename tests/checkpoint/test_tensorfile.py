@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import torch
 from hypothesis import given
 from safetensors.torch import save_file
 
-from excise.checkpoint.tensorfile import DTYPES, read_entry, read_header, read_range
+from excise.checkpoint import tensorfile
+from excise.checkpoint.tensorfile import DTYPES, not_finite, read_entry, read_header, read_range
 from excise.errors import ExciseError
 from tests.checkpoint.drawn import made, saved_tensors
 from tests.checkpoint.mutants import run
@@ -81,3 +84,35 @@ def test_an_oversized_header_is_refused_unread(tmp_path: Path) -> None:
 def test_mutants_fare_as_with_the_formats_own_library() -> None:
     found = run(1_500, seed=1)
     assert found["refused"] > 500 and found["accepted"] > 20 and found["stricter"] > 20
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values())
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 1000, -1])
+def test_a_number_that_is_none_is_found_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, value: float, place: int
+) -> None:
+    """In small blocks, so that it lies within one, at an edge, and in the last, which is not full."""
+    monkeypatch.setattr(tensorfile, "BLOCK", 512)
+    largest = torch.full((1, 1003), torch.finfo(dtype).max, dtype=dtype)
+    tensors = {"b": largest, "a": -largest, "empty": torch.zeros(0, dtype=dtype), "n": torch.full((7,), 2**31 - 1)}
+    save_file(tensors, tmp_path / "x.safetensors")
+    assert not_finite(tmp_path / "x.safetensors") is None
+    tensors["b"].view(-1)[place] = value
+    save_file(tensors, tmp_path / "x.safetensors")
+    assert not_finite(tmp_path / "x.safetensors") == "b"
+
+
+def test_reading_a_file_through_takes_one_block_of_memory(tmp_path: Path) -> None:
+    """In a process of its own, whose peak is its own: a file of 256 MiB, and 48 MiB of room for blocks."""
+    save_file({"whole": torch.zeros(2**26)}, tmp_path / "x.safetensors")
+    code = (
+        "import resource, sys, torch; from pathlib import Path; from excise.checkpoint.tensorfile import not_finite\n"
+        "torch.aminmax(torch.zeros(9)); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert not_finite(Path(sys.argv[1])) is None\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.safetensors")], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 48 * 1024

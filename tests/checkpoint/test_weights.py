@@ -52,8 +52,8 @@ def test_a_place_holds_the_tensors_bytes(base: Path) -> None:
 
 
 def test_a_copy_that_lacks_the_tensor_is_refused(base: Path) -> None:
-    save_file({"lora": torch.ones(2)}, base / "unet" / "extra.safetensors")
-    with pytest.raises(ExciseError, match=rf"extra\.safetensors: no tensor '{NAME}'.*move this copy away"):
+    save_file({"lora": torch.ones(2)}, base / "unet" / "diffusion_pytorch_model.extra.safetensors")
+    with pytest.raises(ExciseError, match=rf"model\.extra\.safetensors: no tensor '{NAME}'.*move this copy away"):
         tensor_places(base / "unet", [NAME])
 
 

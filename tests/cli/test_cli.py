@@ -115,10 +115,11 @@ def test_checkpoint_without_safetensors(attempt: Callable[..., None], own_checkp
     attempt({"model.path": str(own_checkpoint)}, "unet: no safetensors file")
 
 
-@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.bin", "vae/weights.ckpt", "model.pt"])
-def test_checkpoint_with_pickle(attempt: Callable[..., None], own_checkpoint: Path, name: str) -> None:
-    (own_checkpoint / name).write_bytes(b"\x80\x04N.")
-    attempt({"model.path": str(own_checkpoint)}, name, "not safetensors")
+@pytest.mark.parametrize("component", ["unet", "vae", "text_encoder"])
+def test_checkpoint_of_pickles(attempt: Callable[..., None], own_checkpoint: Path, component: str) -> None:
+    for file in (own_checkpoint / component).glob("*.safetensors"):
+        file.rename(file.with_suffix(".bin"))
+    attempt({"model.path": str(own_checkpoint)}, component, "no safetensors file", "safe_serialization=True")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

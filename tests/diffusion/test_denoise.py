@@ -77,10 +77,10 @@ def test_schedulers_that_add_noise_are_as_independent_of_the_batch(pipeline: Dif
 
 def test_calls_are_counted_as_the_scheduler_makes_them(pipeline: DiffusionPipeline) -> None:
     before = pipeline.scheduler
-    assert calls_of(pipeline, Sampling(steps=50)) == 50
+    assert calls_of(pipeline.scheduler, Sampling(steps=50)) == 50
     pipeline.scheduler = PNDMScheduler.from_config(before.config, skip_prk_steps=True)
     try:
-        assert calls_of(pipeline, Sampling(steps=50)) == 51
+        assert calls_of(pipeline.scheduler, Sampling(steps=50)) == 51
     finally:
         pipeline.scheduler = before
 

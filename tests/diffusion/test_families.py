@@ -53,7 +53,7 @@ def test_an_image_belongs_to_prompt_and_seed_whatever_the_batch(pipeline: Diffus
 
 
 def test_the_loop_stops_after_the_calls_asked_for(folder: Path, pipeline: DiffusionPipeline) -> None:
-    assert calls_of(pipeline, SAMPLING) == 3
+    assert calls_of(pipeline.scheduler, SAMPLING) == 3
     counted: list[int] = []
     handle = denoiser(pipeline).register_forward_pre_hook(lambda *_: counted.append(1))
     keys = [noise_key(text, 0) for text in TEXTS]

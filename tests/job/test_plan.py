@@ -61,8 +61,9 @@ def test_without_evidence_fewer_prompts_are_denoised(tiny_recipe: Recipe, tmp_pa
     assert without.attack_calls == with_evidence.attack_calls
 
 
-def test_the_plan_is_printed_without_reading_weights(tiny_recipe: Recipe, tmp_path: Path) -> None:
+def test_the_plan_is_printed_and_leaves_nothing(tiny_recipe: Recipe, tmp_path: Path) -> None:
     result = plan(write_recipe(tmp_path / "recipe.toml", tiny_recipe), tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert re.search(r"7 \(ffn\)", result.output) and "denoiser calls" in result.output
+    assert "read, no NaN or infinity" in result.output
     assert not (tmp_path / "run").exists()

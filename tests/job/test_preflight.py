@@ -26,15 +26,15 @@ def test_what_cannot_measure_is_found_before_any_work(tiny_recipe: Recipe, tmp_p
     sets = prompt_sets(tiny_recipe)
     save_judge(Judge(OBJECTS, COLOURS), tmp_path / "judge")
     settings = tiny_recipe.validate_.model_copy(update={"judge": tmp_path / "judge"})
-    check_instruments(settings, sets)
+    check_instruments(settings, sets, 64)
     for key, message in (("judge", "no judge"), ("sscd", "no such file")):
         with pytest.raises(ExciseError, match=message):
-            check_instruments(settings.model_copy(update={key: tmp_path / "none"}), sets)
+            check_instruments(settings.model_copy(update={key: tmp_path / "none"}), sets, 64)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not a picture")
     faulty = dataclasses.replace(sets, held_out=(Prompt("a broken picture", broken),))
     with pytest.raises(ExciseError, match=r"broken\.png"):
-        check_instruments(settings, faulty)
+        check_instruments(settings, faulty, 64)
 
 
 @pytest.mark.parametrize("key", ["path", "twin"])

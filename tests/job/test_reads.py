@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,15 @@ def replaced(section: Section, path: list[str], value: Any) -> Any:
     return section.model_copy(update={name: inner})
 
 
-def another(key: str, value: Any, folder: Path) -> Any:
+def another(key: str, value: Any, folder: Path, base: Path) -> Any:
     """A value that differs, and that can be hashed; not one that a job could run with."""
     if key in OTHER:
         return OTHER[key]
-    if isinstance(value, Path) or key in {"model.twin", "validate.judge", "validate.sscd", "model.configuration"}:
+    if key in ("model.path", "model.twin"):
+        shutil.copytree(base, folder / key)
+        (folder / key / "LICENSE").write_text(key)
+        return folder / key
+    if isinstance(value, Path) or key in {"validate.judge", "validate.sscd", "model.configuration"}:
         file = folder / key
         file.write_text(key)
         return file
@@ -115,7 +120,7 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
     for key, value in leaves(recipe).items():
         if key.startswith("prompts."):
             continue  # what they change is the sets
-        after = directly(replaced(recipe, key.split("."), another(key, value, tmp_path)), sets)
+        after = directly(replaced(recipe, key.split("."), another(key, value, tmp_path, recipe.model.path)), sets)
         found = {name for name in NAMES if before[name] != after[name]}
         expected = {name for name in NAMES if key in reads[name].keys}
         expected |= {"collect"} if key in DEMAND else set()

@@ -13,12 +13,12 @@ from excise.job.demand import demand_of
 from excise.job.grids import GRIDS, demand_of_grid, describe
 from excise.job.sweep import Sweep, run_sweep, sweep_recipe
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Locate, Recipe
+from excise.recipe import PUBLISHED, Locate, Recipe
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.stages import collect
 from excise.stages.context import Context
-from tests.conftest import changed
+from tests.conftest import MEMORIZED, changed, write_table
 from tests.jobs import context_of, write_recipe
 
 
@@ -79,7 +79,7 @@ def test_grids_have_no_setting_twice_but_the_recipes_own(tiny_recipe: Recipe, gr
 def test_a_grid_asks_for_what_its_settings_need_and_no_control(tiny_recipe: Recipe) -> None:
     ordinary = Locate(contrast="ordinary", rows="conditional")
     assert demand_of_grid([ordinary]).sets == ("memorized", "contrast")
-    both = demand_of_grid([ordinary, Locate()])
+    both = demand_of_grid([ordinary, PUBLISHED])
     assert (both.sets, both.rows) == (("memorized", "contrast", "empty"), ("both", "conditional"))
     assert demand_of(tiny_recipe).sets == ("memorized", "control", "empty")
 
@@ -105,3 +105,26 @@ def test_a_sweep_collects_in_a_folder_of_its_own_and_is_recomputed_for_another_r
     write_recipe(recipe, tiny_recipe, {"locate.sparsity": 0.1, "collect.seed": 5})
     sweep_recipe(recipe, out, 1, 4, "one", said.append)
     assert "changed: settings" in said[-2], "statistics of another recipe were used"
+
+
+def test_a_sweep_without_images_is_refused_before_it_collects(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "bare.csv", [{"prompt": text} for text in MEMORIZED])
+    recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe, {"prompts.memorized": str(table)})
+    with pytest.raises(ExciseError, match=r"3 of 3 groups have no prompt with a training image"):
+        sweep_recipe(recipe, tmp_path / "out", 1, 4, "small")
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_without_an_image_are_no_part_of_a_sweep_nor_kinds_without_prompts(
+    tiny_recipe: Recipe, tiny_tables: Path, tmp_path: Path
+) -> None:
+    """Every second verbatim prompt has an image, and there is no template."""
+    names = [str(tiny_tables / f"verbatim{i}.png") if i % 2 else "" for i in range(8)]
+    rows = [{"prompt": text, "image": name} for text, name in zip(MEMORIZED, names, strict=True)]
+    recipe = changed(tiny_recipe, "prompts", memorized=write_table(tmp_path / "half.csv", rows), held_out=0.0)
+    recipe = changed(changed(recipe, "locate", evidence=False), "collect", groups=2)
+    context = context_of(recipe, tmp_path)
+    collect.run(context)
+    sweep = Sweep(context, 1, 4)
+    row, base = sweep.row(recipe.locate), sweep.base_row()
+    assert 0.0 <= row["verbatim"] <= 1.0 and "template" not in row and "template" not in base

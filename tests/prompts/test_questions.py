@@ -9,7 +9,18 @@ import pytest
 
 from excise.errors import ExciseError
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import ASKED, JUDGED, NEVER_SEEN, SHOWN, Kind, Place, Question, question, questions_of
+from excise.prompts.questions import (
+    ASKED,
+    JUDGED,
+    NEVER_SEEN,
+    SHOWN,
+    UNPICTURED,
+    Kind,
+    Place,
+    Question,
+    question,
+    questions_of,
+)
 from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe
 
@@ -18,6 +29,7 @@ NAMES = {
     "located_template": "located template",
     "held_out_verbatim": "held-out verbatim",
     "held_out_template": "held-out template",
+    "unpictured": "unpictured",
     "never_seen": "never seen",
     "judged": "judged",
 }
@@ -35,7 +47,7 @@ def test_keys_labels_and_the_order_in_which_questions_are_asked() -> None:
     assert [asked.key for asked in SHOWN] == [
         "held_out_verbatim", "held_out_template", "located_verbatim", "located_template", "never_seen"
     ]  # fmt: skip
-    assert set(ASKED) - set(SHOWN) == {JUDGED}
+    assert set(ASKED) - set(SHOWN) == {JUDGED, UNPICTURED}
 
 
 def test_a_question_is_found_by_its_key() -> None:
@@ -53,7 +65,7 @@ def test_memorized_are_those_of_memorized_prompts() -> None:
 
 def test_every_prompt_with_an_image_is_asked_once_in_order(sets: PromptSets) -> None:
     found = questions_of(sets)
-    assert list(found) == list(ASKED)
+    assert list(found) == [asked for asked in ASKED if asked != UNPICTURED]
     located = [prompt for group in sets.located for prompt in group]
     for kind in Kind:
         assert found[Question(Place.LOCATED, kind)] == tuple(prompt for prompt in located if prompt.kind == kind)
@@ -63,7 +75,9 @@ def test_every_prompt_with_an_image_is_asked_once_in_order(sets: PromptSets) -> 
     assert len(texts) == len(set(texts)) == 14 + 2 + 8
 
 
-def test_prompts_without_an_image_are_left_out_save_the_judged(sets: PromptSets) -> None:
+def test_memorized_prompts_without_an_image_are_asked_of_their_own_and_never_seen_ones_left_out(
+    sets: PromptSets,
+) -> None:
     assert not any(prompt.image for prompt in sets.judged)
     bare = next(prompt for group in sets.located for prompt in group)
     located = tuple(tuple(replace(p, image=None) if p == bare else p for p in group) for group in sets.located)
@@ -72,13 +86,14 @@ def test_prompts_without_an_image_are_left_out_save_the_judged(sets: PromptSets)
     asked = Question(Place.LOCATED, Kind(bare.kind))
     assert after[asked] == tuple(prompt for prompt in before[asked] if prompt != bare)
     assert after[NEVER_SEEN] == sets.never_seen[1:] and after[JUDGED] == sets.judged
-    assert all(after[other] == before[other] for other in ASKED if other not in (asked, NEVER_SEEN))
+    assert after[UNPICTURED] == (replace(bare, image=None),)
+    assert all(after[other] == before[other] for other in before if other not in (asked, NEVER_SEEN))
 
 
 def test_a_question_without_prompts_is_left_out(sets: PromptSets) -> None:
     bare = tuple(replace(prompt, image=None) for prompt in sets.held_out)
     asked = questions_of(replace(sets, held_out=bare, never_seen=()))
-    assert [found.key for found in asked] == ["located_verbatim", "located_template", "judged"]
+    assert [found.key for found in asked] == ["located_verbatim", "located_template", "unpictured", "judged"]
 
 
 @pytest.mark.parametrize("image", [None, Path("x.png")])

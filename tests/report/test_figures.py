@@ -86,7 +86,7 @@ def without_twin_and_controls(verdict: Verdict) -> Verdict:
 @pytest.mark.parametrize("controls", [0, 1, 2])
 def test_bars_of_every_model_and_question(controls: int) -> None:
     verdict = example_verdict(controls=controls)
-    drawn = Drawn(replication_bars(verdict))
+    drawn = Drawn(replication_bars(verdict) or "")
     labels = ["base", "edited", "twin", *(f"random edit {i + 1}" for i in range(controls))]
     assert [text for text in drawn.texts if text in labels] == labels
     for question in ("held-out verbatim", "held-out template", "located verbatim", "located template"):
@@ -102,7 +102,7 @@ def test_bars_of_every_model_and_question(controls: int) -> None:
 
 
 def test_bars_without_twin_and_controls() -> None:
-    drawn = Drawn(replication_bars(without_twin_and_controls(example_verdict())))
+    drawn = Drawn(replication_bars(without_twin_and_controls(example_verdict())) or "")
     assert "base" in drawn.texts and "edited" in drawn.texts and "twin" not in drawn.texts
     assert not any("random" in text for text in drawn.texts)
 
@@ -114,7 +114,7 @@ def test_a_question_that_a_model_was_not_asked_has_no_bar_of_it() -> None:
         name: model.model_copy(update={"sets": model.sets | {"never_seen": seen}}) if name != "twin" else model
         for name, model in verdict.models.items()
     }
-    drawn = Drawn(replication_bars(verdict.model_copy(update={"models": models})))
+    drawn = Drawn(replication_bars(verdict.model_copy(update={"models": models})) or "")
     assert "never seen" in drawn.texts and "8 prompts" in drawn.texts  # each on its own
     assert len(drawn.filled(models["twin"].colour)) == 4 + 1 and len(drawn.filled(models["base"].colour)) == 5 + 1
 
@@ -122,7 +122,7 @@ def test_a_question_that_a_model_was_not_asked_has_no_bar_of_it() -> None:
 def test_a_waived_limit_is_not_drawn() -> None:
     verdict = example_verdict()
     checks = tuple(check.model_copy(update={"limit": None}) for check in verdict.checks)
-    drawn = Drawn(replication_bars(verdict.model_copy(update={"checks": checks})))
+    drawn = Drawn(replication_bars(verdict.model_copy(update={"checks": checks})) or "")
     assert not any("#c0392b" in style for style in drawn.styles)
 
 
@@ -219,3 +219,9 @@ def test_the_same_numbers_give_the_same_figure() -> None:
     assert replication_bars(example_verdict()) == replication_bars(example_verdict())
     assert iou_heat_maps(located()) == iou_heat_maps(located())
     assert selected_by_site(located()) == selected_by_site(located())
+
+
+def test_where_no_rate_was_measured_there_are_no_bars() -> None:
+    verdict = example_verdict()
+    models = {name: model.model_copy(update={"sets": {}}) for name, model in verdict.models.items()}
+    assert replication_bars(verdict.model_copy(update={"models": models})) is None

@@ -183,6 +183,8 @@ def test_a_model_that_gives_no_numbers_is_refused_by_name_of_the_prompt(tried: T
     copy_with_changes(base, tmp_path / "broken", {name: lambda weight: weight * float("nan")}, lambda *_: None)
     broken = Subject("broken", "broken", "#000000", tmp_path / "broken")
     work = blocks_of(tried.recipe, {JUDGED: tried.sets.judged}, [broken])
-    with pytest.raises(ExciseError, match=rf"NaN or infinite pixels for '{tried.sets.judged[0].text}'"):
+    with pytest.raises(
+        ExciseError, match=rf"denoiser .* NaN or infinite latents in float32 for '{tried.sets.judged[0].text}'"
+    ):
         make(tried.recipe, work, tmp_path / "partial")
     assert not list((tmp_path / "partial").iterdir())

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from excise.checkpoint import Checkpoint
-from excise.prompts.questions import ASKED, JUDGED, NEVER_SEEN
+from excise.prompts.questions import ASKED, JUDGED, NEVER_SEEN, UNPICTURED
 from excise.run.layout import Run
 from excise.run.subspace import read_masks
 from excise.trial.subjects import COLOURS, Subject, subjects_of
@@ -34,9 +34,13 @@ def test_without_twin_and_controls(tried: Tried) -> None:
     assert [found.name for found in subjects_of(recipe, tried.run, tried.context.base)] == ["base", "edited"]
 
 
-def test_never_seen_prompts_are_for_base_and_edited_alone(tried: Tried) -> None:
+def test_never_seen_prompts_and_those_without_an_image_are_for_base_and_edited_alone(tried: Tried) -> None:
     for subject in subjects_of(tried.recipe, tried.run, tried.context.base):
-        asked = list(ASKED) if subject.name in ("base", "edited") else [a for a in ASKED if a != NEVER_SEEN]
+        asked = (
+            list(ASKED)
+            if subject.name in ("base", "edited")
+            else [a for a in ASKED if a not in (NEVER_SEEN, UNPICTURED)]
+        )
         assert subject.asked(ASKED) == asked
         assert subject.asked([JUDGED]) == [JUDGED] and subject.asked([]) == []
 

@@ -68,7 +68,7 @@ def test_every_control_stands_beside_the_edited_model() -> None:
         ({"edited": 0.11}, {"held_out_replication", "located_replication"}),
         ({"edited": 0.26}, {"held_out_replication", "located_replication", "template_replication"}),
         ({"drop": 0.021}, {"agreement_drop"}),
-        ({"drift": 0.51}, {"drift"}),
+        ({"drift": 1.01}, {"drift"}),
     ],
 )
 def test_each_limit_refuses(change: dict[str, float], names: set[str]) -> None:
@@ -79,7 +79,7 @@ def test_each_limit_refuses(change: dict[str, float], names: set[str]) -> None:
 
 
 def test_a_value_on_its_limit_passes() -> None:
-    found = models(edited=0.10, drop=0.02, drift=0.5)
+    found = models(edited=0.10, drop=0.02, drift=1.0)
     checks, reasons = decide(found, THRESHOLD, KINDS, Verdict())
     assert not reasons
     assert named(checks, "drift").clear is False and named(checks, "agreement_drop").clear is False

@@ -10,7 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from excise.attacks.base import Budget, Trigger
-from excise.diffusion.denoise import generate
+from excise.diffusion.denoise import denoise, generate, noise_key
+from excise.diffusion.load import denoiser
 from excise.errors import ExciseError
 from excise.prompts.prompt import Prompt
 from excise.recipe import Sampling
@@ -27,13 +28,20 @@ def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], samp
     Noise is keyed by (prompt, seed), so models are compared image by image.
     """
     images = generate(pipeline, [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs], sampling)
-    for (trigger, _), image in zip(pairs, images, strict=True):
+    for (trigger, seed), image in zip(pairs, images, strict=True):
         if not image.isfinite().all():
-            raise ExciseError(
-                f"the model gives NaN or infinite pixels for {trigger.text!r}; choose model.dtype = 'float32', "
-                "or a milder edit"
-            )
+            raise ExciseError(_blame(pipeline, trigger.text, seed, sampling))
     return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu()
+
+
+def _blame(pipeline: DiffusionPipeline, text: str, seed: int, sampling: Sampling) -> str:
+    """Which part of the model gives broken pixels, and what to do: the image is denoised again, and not decoded."""
+    latents = denoise(pipeline, [text], [noise_key(text, seed)], sampling, decode=False)
+    dtype = str(denoiser(pipeline).dtype).removeprefix("torch.")
+    cure = "a milder edit" if dtype == "float32" else "model.dtype = 'float32', or a milder edit"
+    if latents.isfinite().all():
+        return f"vae: NaN or infinite pixels in {dtype}, of latents that are finite, for {text!r}; choose {cure}"
+    return f"denoiser or text encoder: NaN or infinite latents in {dtype} for {text!r}; choose {cure}"
 
 
 def replay(

@@ -13,10 +13,22 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from excise.checkpoint.folder import check_folder, components_of, denoiser_of, read_index, variant_of
-from excise.checkpoint.tensorfile import BITS, Entry, read_entry, read_header
+from excise.checkpoint.folder import (
+    CARD,
+    INDEX,
+    check_folder,
+    checkpoint_files,
+    components_of,
+    denoiser_of,
+    left_out,
+    read_index,
+    variant_of,
+    weights_in,
+)
+from excise.checkpoint.tensorfile import BITS, Entry, not_finite, read_entry, read_header
 from excise.checkpoint.weights import check_shapes, copies_of, tensor_places
-from excise.diffusion.load import load_pipeline
+from excise.diffusion.load import load_pipeline, load_scheduler
+from excise.diffusion.pipelines import networks_of, side_multiple, usual_side
 from excise.diffusion.sites import Site, empty_denoiser, find_sites
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
@@ -40,8 +52,8 @@ class Checkpoint:
         """Look at a folder, and refuse what cannot be loaded, or not without trusting it. No weight is read.
 
         Raises:
-            ExciseError: names the file or key, and says what to do: no such folder, pickles, code, links to elsewhere,
-                a custom pipeline, no denoiser, no safetensors.
+            ExciseError: names the file or key, and says what to do: no such folder, code, links to elsewhere, a custom
+                pipeline, no denoiser, no safetensors.
         """
         check_folder(folder)
         index = read_index(folder)
@@ -82,6 +94,11 @@ class Checkpoint:
         return empty_denoiser(self.architecture, self.configuration(), self.denoiser)
 
     @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor that the denoiser's configuration asks for."""
+        return {name: tuple(value.shape) for name, value in self._empty.state_dict().items()}
+
+    @cached_property
     def _sites(self) -> dict[str, tuple[Site, ...]]:
         return {}
 
@@ -96,9 +113,13 @@ class Checkpoint:
         return self._sites[family]
 
     def files(self) -> tuple[str, ...]:
-        """Names of all files in the folder, sorted."""
-        found = (file for file in self.folder.rglob("*") if file.is_file())
-        return tuple(sorted(file.relative_to(self.folder).as_posix() for file in found))
+        """Names of the checkpoint's files, and of its card, sorted; nothing else in the folder is opened or copied."""
+        card = {CARD} if (self.folder / CARD).is_file() else set()
+        return tuple(sorted({*checkpoint_files(self.folder, self.index), *card}))
+
+    def left_out(self) -> tuple[str, ...]:
+        """What else lies in the folder, as `excise.checkpoint.folder.left_out` names it."""
+        return left_out(self.folder, self.index)
 
     def size(self) -> int:
         """Bytes of all files."""
@@ -127,7 +148,7 @@ class Checkpoint:
 
     def numbers(self) -> int:
         """Numbers in the weights of every component, in the copy that is loaded."""
-        folders = [self.folder / name for name in self.components if any((self.folder / name).glob("*.safetensors"))]
+        folders = [self.folder / name for name in self.components if weights_in(self.folder / name)]
         files = [file for folder in folders for file in next(iter(copies_of(folder).values()))]
         entries = [entry for file in files for entry in read_header(file).values()]
         return sum(8 * (entry.stop - entry.start) // BITS[entry.dtype] for entry in entries)
@@ -138,18 +159,45 @@ class Checkpoint:
         Raises:
             ExciseError: names the file and the tensor.
         """
-        check_shapes(self.denoiser, {name: tuple(value.shape) for name, value in self._empty.state_dict().items()})
+        check_shapes(self.denoiser, self.shapes)
+
+    def networks(self) -> tuple[str, ...]:
+        """Names of the components that are loaded and have weights.
+
+        Raises:
+            ExciseError: as `excise.diffusion.pipelines.networks_of`.
+        """
+        try:
+            return networks_of(self.index)
+        except ExciseError as error:
+            raise ExciseError(f"{self.folder / INDEX}: {error}") from error
 
     def check_finite(self) -> None:
-        """Refuse NaN and infinity in any tensor of the denoiser, in every copy of its weights. Reads all of them.
+        """Refuse NaN and infinity in any component that is loaded, in every copy of its weights. Reads all of them.
 
         Raises:
             ExciseError: names the file and the tensor.
         """
-        for name, places in self.places(self.tensors()).items():
-            for file, entry in places:
-                if not bool(torch.isfinite(read_entry(file, entry)).all()):
+        for component in self.networks():
+            for file in weights_in(self.folder / component):
+                if (name := not_finite(file)) is not None:
                     raise ExciseError(f"{file}: {name}: holds NaN or infinity; fetch the checkpoint again")
+
+    def side_multiple(self) -> int:
+        """What the height and width of its images in pixels must be multiples of."""
+        return side_multiple(self.index, self.configuration(), self.configuration("vae"))
+
+    def side(self, size: int | None) -> int:
+        """Height and width of its images in pixels: ``size``, or what its pipeline takes without one."""
+        return usual_side(self.configuration(), self.configuration("vae")) if size is None else size
+
+    def scheduler(self) -> Any:
+        """Its scheduler.
+
+        Raises:
+            ExciseError: a class that diffusers does not have, or a configuration that it cannot read.
+        """
+        return load_scheduler(self.folder, self.index)
 
     def load(self, dtype: torch.dtype, device: torch.device, offload: bool = False) -> DiffusionPipeline:
         """The pipeline on ``device``, frozen, without safety checker and progress bar.

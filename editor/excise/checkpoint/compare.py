@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from excise.checkpoint.folder import CARD, INDEX, checkpoint_files
 from excise.checkpoint.tensorfile import BITS, Entry, read_header
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
@@ -36,7 +37,8 @@ class Difference:
 def compare_folders(base: Path, edited: Path, only: Collection[str] | None = None) -> tuple[Difference, ...]:
     """Every difference, by file and then by tensor; safetensors are compared tensor by tensor, other files whole.
 
-    ``only`` leaves out files of other names. Memory holds two blocks at a time, whatever the files' size.
+    ``only`` leaves out files of other names. What lies in the base's folder and is not of its checkpoint is not
+    missed in the other. Memory holds two blocks at a time, whatever the files' size.
 
     Raises:
         ExciseError: no such folder, or a file that is not safetensors though its name says so.
@@ -47,7 +49,10 @@ def compare_folders(base: Path, edited: Path, only: Collection[str] | None = Non
     names = [{file.relative_to(folder).as_posix() for file in _files(folder)} for folder in (base, edited)]
     if only is not None:
         names = [found & set(only) for found in names]
-    found = [Difference(name, "", "is not in the edited folder") for name in names[0] - names[1]]
+    missing = names[0] - names[1]
+    if missing and (base / INDEX).is_file():
+        missing &= {CARD, *checkpoint_files(base)}
+    found = [Difference(name, "", "is not in the edited folder") for name in missing]
     found += [Difference(name, "", "is not in the base folder") for name in names[1] - names[0]]
     for name in names[0] & names[1]:
         found += _compare_files(base / name, edited / name, name)

@@ -1,6 +1,7 @@
-"""The folder of a checkpoint: what may be in it, its index, its components, and the precision variants of weights.
+"""The folder of a checkpoint: its index, which files are the checkpoint, and the precision variants of weights.
 
-Safetensors only; no code, nothing from outside the folder.
+A folder cloned from the Hub holds more than the pipeline that its index describes: weights in other formats, adapters,
+samples. The checkpoint is what the index names, as safetensors; the rest is neither opened nor copied.
 """
 
 from __future__ import annotations
@@ -11,31 +12,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import diffusers
-
 from excise.diffusion.load import DENOISERS
+from excise.diffusion.pipelines import kind_of
 from excise.errors import ExciseError
 
 PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth", ".msgpack", ".npy", ".npz", ".h5", ".onnx"})
 """Endings of weight files other than safetensors: pickles run code when read, and all of them hold weights that
-an edit would not reach."""
+an edit would not reach. None is of a checkpoint."""
 LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
 """Where a pipeline's components may come from; the last holds Stable Diffusion's safety checker."""
 INDEX = "model_index.json"
 CONFIGURATIONS = ("*.json", "*.txt", "*.model", "*.jinja")
-WEIGHTS = ("*.safetensors",)
+WEIGHTS = tuple(
+    f"{stem}{end}.safetensors" for stem in ("diffusion_pytorch_model", "model") for end in ("", ".*", "-[0-9]*")
+)
+"""Names that diffusers and transformers load a component's weights from: whole, as a variant, in shards."""
+CARD = "README.md"
+ADAPTER = "adapter_config.json"
+"""What transformers takes up by itself, with the adapter's weights, where it finds it beside a model."""
 LICENCES = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*", "license*", "licence*")
 """Texts in a checkpoint's folder that go with every copy of it."""
 _COMPONENT = re.compile(r"[A-Za-z0-9_]+")
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a checkpoint folder that is not there, or cannot be loaded without trusting it.
+    """Refuse a checkpoint folder that is not there, or of which the libraries would read what they must not.
+
+    Files that are not of the checkpoint are nobody's business, wherever they lie; see `checkpoint_files`.
 
     Raises:
-        ExciseError: no such folder; a weight file that is not safetensors;
-            custom code; a symbolic link to a folder or out of this one, save to the blobs of the Hub's cache; weights
-            beside the components, which an edit would leave as they are.
+        ExciseError: no such folder; as `read_index`; beside a component's files code, or an adapter, that a library
+            would take up by itself; a symbolic link to a folder or out of this one, save to the blobs of the Hub's
+            cache.
     """
     if not path.is_dir():
         raise ExciseError(
@@ -43,23 +51,31 @@ def check_folder(path: Path) -> None:
         )
     root = path.resolve()
     cache = root.parents[1] / "blobs" if root.parent.name == "snapshots" else root  # the Hub's cache links to its blobs
-    for file in sorted(path.rglob("*")):
+
+    def check_link(file: Path) -> None:
         inside = file.resolve().is_relative_to(root) or file.resolve().parent == cache
         if file.is_symlink() and (file.is_dir() or not inside):
             raise ExciseError(f"{file}: a symbolic link to elsewhere; copy the folder with cp -rL and use the copy")
-        if file.suffix.lower() in PICKLES:
-            raise ExciseError(f"{file}: not safetensors, and never opened; remove it, or save it as safetensors")
-        if file.suffix == ".py":
-            raise ExciseError(f"{file}: custom code is never run; use a checkpoint of a stock diffusers pipeline")
-    if loose := sorted(path.glob("*.safetensors")):
-        raise ExciseError(f"{loose[0]}: weights outside the components' folders would stay unedited; move them away")
+
+    check_link(path / INDEX)
+    index = read_index(path)
+    for component in components_of(index):
+        check_link(path / component)
+        for file in sorted((path / component).glob("*")):
+            if file.suffix.lower() == ".py":
+                raise ExciseError(f"{file}: custom code is never run; use a checkpoint of a stock diffusers pipeline")
+            if file.name == ADAPTER:
+                raise ExciseError(f"{file}: an adapter that would be loaded, and not edited; merge it, or move it away")
+    for name in (CARD, *checkpoint_files(path, index)):
+        check_link(path / name)
 
 
 def read_index(path: Path) -> dict[str, Any]:
     """``model_index.json`` of a checkpoint folder, its components checked to be stock classes.
 
     Raises:
-        ExciseError: the file is missing or broken, or names a custom pipeline or a library that is not ours.
+        ExciseError: the file is missing or broken, or names a custom pipeline, one that is not supported, or a library
+            that is not ours.
     """
     file = path / INDEX
     try:
@@ -68,9 +84,12 @@ def read_index(path: Path) -> dict[str, Any]:
         raise ExciseError(f"{file}: cannot be read ({error.strerror}); give a folder in diffusers layout") from error
     except (ValueError, RecursionError) as error:
         raise ExciseError(f"{file}: not valid JSON: {error}; fetch it again") from error
-    name = index.get("_class_name") if isinstance(index, dict) else None
-    if not isinstance(name, str) or not hasattr(diffusers, name):
-        raise ExciseError(f"{file}: _class_name: {name!r} is not a pipeline of diffusers; custom pipelines are refused")
+    if not isinstance(index, dict):
+        raise ExciseError(f"{file}: is not a JSON object; fetch it again")
+    try:
+        kind_of(index)
+    except ExciseError as error:
+        raise ExciseError(f"{file}: {error}") from error
     for name, value in index.items():
         if not isinstance(value, list) or name.startswith("_"):
             continue
@@ -87,16 +106,33 @@ def components_of(index: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if index[name][0] is not None))
 
 
-def checkpoint_files(path: Path) -> tuple[str, ...]:
+def checkpoint_files(path: Path, index: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """Names of the files that make up a checkpoint: its index, licence texts, and its components' own, sorted.
 
-    Whatever else lies in the folder (samples, notes, hidden files) is not of it.
+    Whatever else lies in the folder (pickles, adapters, samples, notes, hidden files) is not of it.
     """
     found = {file for pattern in (INDEX, *LICENCES) for file in path.glob(pattern)}
-    for name in components_of(read_index(path)):
+    for name in components_of(read_index(path) if index is None else index):
         found |= {file for pattern in CONFIGURATIONS + WEIGHTS for file in (path / name).glob(pattern)}
     names = (file.relative_to(path).as_posix() for file in found if file.is_file())
     return tuple(sorted(name for name in names if "/." not in f"/{name}"))
+
+
+def left_out(path: Path, index: Mapping[str, Any]) -> tuple[str, ...]:
+    """What else lies in the folder, sorted: files by name, folders that the index does not name as ``name/``.
+
+    Hidden ones, such as a clone's ``.git``, are not told.
+    """
+    components = components_of(index)
+    known = {CARD, *checkpoint_files(path, index), *(f"{name}/" for name in components)}
+    entries = [*path.iterdir(), *(entry for name in components for entry in (path / name).glob("*"))]
+    names = (entry.relative_to(path).as_posix() + ("/" if entry.is_dir() else "") for entry in entries)
+    return tuple(sorted(name for name in names if name not in known and "/." not in f"/{name}"))
+
+
+def weights_in(component: Path) -> list[Path]:
+    """A component's files of weights, sorted."""
+    return sorted({file for pattern in WEIGHTS for file in component.glob(pattern) if file.is_file()})
 
 
 def denoiser_of(path: Path, index: Mapping[str, Any]) -> Path:
@@ -107,7 +143,7 @@ def denoiser_of(path: Path, index: Mapping[str, Any]) -> Path:
     """
     for name in DENOISERS:
         if isinstance(index.get(name), list) and index[name][0] is not None:
-            if not any((path / name).glob("*.safetensors")):
+            if not weights_in(path / name):
                 raise ExciseError(f"{path / name}: no safetensors file; save the denoiser with safe_serialization=True")
             return path / name
     raise ExciseError(f"{path / INDEX}: no denoiser; one of {', '.join(DENOISERS)} is needed")
@@ -125,5 +161,5 @@ def variant_in(name: str) -> str | None:
 
 def variant_of(folder: Path) -> str | None:
     """The precision variant to load from a component's folder: the plain one where it is there, else the first."""
-    found = {variant_in(file.name) for file in folder.glob("*.safetensors")}
+    found = {variant_in(file.name) for file in weights_in(folder)}
     return None if None in found else min(filter(None, found), default=None)

@@ -9,6 +9,7 @@ import diffusers
 from transformers import AutoTokenizer
 
 from excise.checkpoint.checkpoint import Checkpoint
+from excise.errors import ExciseError
 
 UNLIMITED = 100_000
 """Tokenizers without a limit state one far above this."""
@@ -18,10 +19,16 @@ def cut_short(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[str, int]:
     """How many of the texts are longer than what is taken of each tokenizer's output; none without such a text.
 
     What is over the limit is not seen by the model, so that two prompts may be one to it.
+
+    Raises:
+        ExciseError: a tokenizer that cannot be loaded.
     """
     found = {}
-    for folder in sorted(checkpoint.folder.glob("tokenizer*")):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for folder in (checkpoint.folder / name for name in checkpoint.components if name.startswith("tokenizer")):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # a tokenizer's constructor may raise anything at files that it does not expect
+            raise ExciseError(f"{folder}: cannot be loaded as a tokenizer ({error}); fetch it again") from error
         limit = min(tokenizer.model_max_length, _taken(checkpoint))
         if texts and limit < UNLIMITED:
             lengths = [len(ids) for ids in tokenizer(list(texts), truncation=False).input_ids]

@@ -23,6 +23,8 @@ BITS = (
     | {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
 )
 """Bits of one number in every dtype that a safetensors file may hold."""
+BLOCK = 2**24
+"""Bytes looked at at a time where a file is read through."""
 LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the format's own library."""
 
@@ -128,3 +130,28 @@ def read_entry(path: Path, entry: Entry) -> Tensor:
         return torch.empty(entry.shape, dtype=DTYPES[entry.dtype])
     data = read_range(path, entry)
     return torch.frombuffer(data, dtype=DTYPES[entry.dtype]).reshape(entry.shape)
+
+
+def not_finite(path: Path) -> str | None:
+    """The first tensor of a safetensors file that holds NaN or infinity; None if there is none.
+
+    Reads all of the file's floating-point numbers (those of 8 bits or fewer are not looked at); memory holds one block.
+
+    Raises:
+        ExciseError: as `read_header`.
+    """
+    entries = sorted(read_header(path).items(), key=lambda item: item[1].start)
+    buffer = bytearray(BLOCK)
+    with path.open("rb", buffering=0) as file:
+        for name, entry in entries:
+            if entry.dtype not in DTYPES:
+                continue
+            for start in range(entry.start, entry.stop, BLOCK):  # BLOCK is a multiple of every width
+                size = min(BLOCK, entry.stop - start)
+                file.seek(start)
+                if file.readinto(memoryview(buffer)[:size]) != size:
+                    raise ExciseError(f"{path}: became shorter while it was read; start again")
+                values = torch.frombuffer(buffer, dtype=DTYPES[entry.dtype], count=size * 8 // BITS[entry.dtype])
+                if not all(end.isfinite() for end in torch.aminmax(values)):  # NaN is both, if there is one
+                    return name
+    return None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from excise.checkpoint.folder import variant_in, variant_of
+from excise.checkpoint.folder import variant_in, variant_of, weights_in
 from excise.checkpoint.tensorfile import DTYPES, Entry, read_header
 from excise.errors import ExciseError
 
@@ -23,17 +23,18 @@ def copies_of(folder: Path) -> dict[str, tuple[Path, ...]]:
         ExciseError: an index is broken, or names a file that is not there.
     """
     copies: dict[str, tuple[Path, ...]] = {}
+    there = weights_in(folder)
     for index in sorted(file for file in folder.glob("*.json") if INDEX_MARK in file.name):
         try:
             shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ExciseError(f"{index}: not an index of safetensors shards: {error}; fetch it again") from error
         for shard in shards:
-            if not isinstance(shard, str) or Path(shard).name != shard or not (folder / shard).is_file():
+            if not isinstance(shard, str) or Path(shard).name != shard or folder / shard not in there:
                 raise ExciseError(f"{index}: shard {shard!r} is not beside it; fetch the checkpoint again")
         copies[index.name] = tuple(folder / shard for shard in shards)
     sharded = {file for files in copies.values() for file in files}
-    copies |= {file.name: (file,) for file in sorted(folder.glob("*.safetensors")) if file not in sharded}
+    copies |= {file.name: (file,) for file in there if file not in sharded}
     loaded = variant_of(folder)
 
     def order(name: str) -> tuple[bool, bool, bool, str]:

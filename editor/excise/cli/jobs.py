@@ -82,7 +82,8 @@ def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) 
 def plan(recipe: Path, out: Path | None, as_json: bool) -> None:
     """Say what RECIPE would read, write and compute.
 
-    Reads configurations and headers, no weights; exits 1 if the job cannot fit this machine.
+    Looks for all that a run would be refused for, in the weights too where they are here. Exits 1 on a fault, or if the
+    job cannot fit this machine.
     """
     load_recipe(recipe)
     from rich.console import Console

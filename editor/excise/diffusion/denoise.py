@@ -31,12 +31,12 @@ def noise_key(text: str, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def calls_of(pipeline: DiffusionPipeline, sampling: Sampling) -> int:
-    """Denoiser calls of a full generation: its timesteps, of which some schedulers have more than steps."""
+def calls_of(scheduler: Any, sampling: Sampling) -> int:
+    """Denoiser calls of a full generation: the scheduler's timesteps, of which some have more than steps."""
     # Schedulers that shift their timesteps by image size ask for the shift; their number does not depend on it.
-    shift = {"mu": 1.0} if pipeline.scheduler.config.get("use_dynamic_shifting") else {}
-    pipeline.scheduler.set_timesteps(sampling.steps, **shift)
-    return len(pipeline.scheduler.timesteps)
+    shift = {"mu": 1.0} if scheduler.config.get("use_dynamic_shifting") else {}
+    scheduler.set_timesteps(sampling.steps, **shift)
+    return len(scheduler.timesteps)
 
 
 class _Enough(Exception):

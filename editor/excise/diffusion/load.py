@@ -102,6 +102,24 @@ def load_pipeline(
     return pipeline.to(device)
 
 
+def load_scheduler(folder: Path, index: Mapping[str, Any]) -> Any:
+    """The scheduler of a checked folder alone, from its configuration.
+
+    Raises:
+        ExciseError: a class that diffusers does not have, or a configuration that it cannot read.
+    """
+    name = str(index["scheduler"][1])
+    kind = getattr(diffusers, name, None)
+    if kind is None or not hasattr(kind, "set_timesteps"):
+        raise ExciseError(f"{folder}: scheduler: diffusers has no scheduler {name}; use a checkpoint of stock classes")
+    try:
+        return kind.from_pretrained(folder / "scheduler", local_files_only=True)
+    except Exception as error:  # a scheduler's constructor may raise anything at values that it does not expect
+        raise ExciseError(
+            f"{folder / 'scheduler'}: describes no {name} ({type(error).__name__}: {error}); fetch it again"
+        ) from error
+
+
 def execution_device(pipeline: DiffusionPipeline) -> torch.device:
     """Where the denoiser computes: under offloading that is not where its weights rest."""
     device: torch.device = pipeline._execution_device

@@ -70,7 +70,7 @@ def estimate(context: Context) -> Estimate:
         subjects_of(recipe, context.run, context.base),
     )
     images = sum(len(block.pairs) for block in blocks)
-    side = _side(context)
+    side = base.side(recipe.sampling.size)
     return Estimate(
         architecture=base.architecture,
         sites=len(sites),
@@ -88,17 +88,3 @@ def estimate(context: Context) -> Estimate:
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
         attack_calls=images * recipe.sampling.steps,
     )
-
-
-def _side(context: Context) -> int:
-    """Height and width of the images in pixels, as the pipelines of diffusers choose them."""
-    if context.recipe.sampling.size is not None:
-        return context.recipe.sampling.size
-    latent = context.base.configuration().get("sample_size") or 128
-    described = context.base.configuration("vae")
-    channels = described.get("block_out_channels") or described.get(
-        "encoder_block_out_channels"
-    )  # the latter of Sana's
-    levels = len(channels) if channels else 4
-    side = int(latent if isinstance(latent, int) else latent[0])
-    return side << (levels - 1)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from excise.job.demand import RANKING
-from excise.recipe import Locate, Recipe
+from excise.recipe import PUBLISHED, Locate, Recipe
 from excise.run.statistics import ROWS, SETS, Demand
 
-KNOCK_OUT = Locate(unit="columns", sparsity=1.0, margin=0.0, calls=1)
+KNOCK_OUT = PUBLISHED.model_copy(update={"unit": "columns", "sparsity": 1.0, "margin": 0.0, "calls": 1})
 """Every weight of every site: what survives this is not in these layers, and no setting can remove it there."""
 
 
@@ -19,7 +19,7 @@ def small_grid(recipe: Recipe) -> Iterator[Locate]:
     yield recipe.locate
     yield KNOCK_OUT
     for sparsity in (0.01, 0.03, 0.1, 0.3):
-        plain = Locate(calls=tau, sparsity=sparsity)
+        plain = PUBLISHED.model_copy(update={"calls": tau, "sparsity": sparsity})
         yield plain
         yield plain.model_copy(update={"contrast": "ordinary"})
         yield plain.model_copy(update={"unit": "columns"})
@@ -38,8 +38,8 @@ def full_grid(recipe: Recipe) -> Iterator[Locate]:
     for unit, contrast, rows in product(("entries", "columns"), ("empty", "ordinary"), ("both", "conditional")):
         for sparsity, calls in product((0.01, 0.03, 0.1), sorted({1, max(1, tau // 3), tau})):
             for share in (0.0, 0.5) if calls > 1 else (0.0,):
-                yield Locate.model_validate(
-                    {"contrast": contrast, "rows": rows, "unit": unit, "sparsity": sparsity, "calls": calls}
+                yield PUBLISHED.model_copy(
+                    update={"contrast": contrast, "rows": rows, "unit": unit, "sparsity": sparsity, "calls": calls}
                     | {"vote": share}
                 )
 

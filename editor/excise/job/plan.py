@@ -11,11 +11,14 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.job.demand import demand_of
 from excise.job.estimate import MIB, Estimate, estimate
 from excise.job.names import NAMES
+from excise.job.notes import notes_of
+from excise.job.preflight import check_inputs
 from excise.job.runner import default_folder
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, load_recipe
@@ -34,7 +37,9 @@ class Plan:
     """Where the run would be."""
     demand: Demand
     notes: tuple[str, ...]
-    """What reading the tables has shown."""
+    """What a user should know of the inputs."""
+    weights: bool
+    """Whether the weights are here, and were read."""
     estimate: Estimate
     device: torch.device
     memory: int
@@ -52,6 +57,7 @@ class Plan:
             "fits": not self.faults,
             "faults": self.faults,
             "notes": self.notes,
+            "weights_read": self.weights,
             "stages": NAMES,
             "device": self.device.type,
             "memory_free": self.memory,
@@ -62,26 +68,33 @@ class Plan:
 
 
 def plan_recipe(recipe_path: Path, out: Path | None) -> Plan:
-    """What a recipe would do, and whether it fits here. No weight is read or fetched.
+    """What a recipe would do, and whether it fits here. Nothing is computed or fetched.
 
     Raises:
-        ExciseError: a recipe, table or checkpoint that cannot be used.
+        ExciseError: whatever a run would be refused for before it begins; weights are looked at only where they are
+            here already.
     """
     recipe = load_recipe(recipe_path)
     quiet_libraries()
     run = Run(out or default_folder(recipe))
     with sketched(recipe) as local:
-        return plan_job(Context(local, prompt_sets(local), run, demand_of(local)))
+        context = Context(local, prompt_sets(local), run, demand_of(local))
+        return plan_job(context, weights=local.model == recipe.model)
 
 
-def plan_job(context: Context) -> Plan:
+def plan_job(context: Context, weights: bool = True) -> Plan:
     """The estimate and whether it fits here.
 
+    Args:
+        context: of the job.
+        weights: whether the weights are here, and are read.
+
     Raises:
-        ExciseError: a checkpoint that cannot be used; its denoiser's tensors do not fit its configuration.
+        ExciseError: as `excise.job.preflight.check_inputs`.
     """
     recipe, folder = context.recipe, context.run.folder
-    context.base.check_shapes()
+    check_inputs(context, weights)
+    notes = notes_of(context)
     found = estimate(context)
     device = pick_device(recipe.model.device)
     memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
@@ -95,8 +108,7 @@ def plan_job(context: Context) -> Plan:
             f"model.dtype: the weights take {_size(found.weights)} as {pick_dtype(recipe.model.dtype, device)}, the "
             f"sums {_size(found.sums)}, and {device.type} has {_size(memory)}; use bfloat16 or a larger device"
         )
-    notes = context.sets.notes
-    return Plan(recipe, folder, context.demand, notes, found, device, memory, free, tuple(faults))
+    return Plan(recipe, folder, context.demand, tuple(notes), weights, found, device, memory, free, tuple(faults))
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -107,8 +119,6 @@ def show_plan(plan: Plan, console: Console) -> None:
         Column("how much", overflow="fold"),
         title=f"{plan.recipe.name}: {found.architecture} at {plan.recipe.model.path}",
     )
-    for note in plan.notes:
-        table.add_row("prompts", note)
     table.add_row("stages", " → ".join(NAMES))
     table.add_row(
         "sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
@@ -118,6 +128,7 @@ def show_plan(plan: Plan, console: Console) -> None:
     )
     table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
     table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
+    table.add_row("weights", "read, no NaN or infinity" if plan.weights else "not here yet, so not looked at for NaN")
     table.add_row(
         "memory",
         f"{_size(found.weights)} of weights on {plan.device.type}, sums and activations beside; "
@@ -128,6 +139,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
     table.add_row("disk", f"{_size(found.disk)} needed in {plan.folder}, {_size(plan.free)} free")
     console.print(table)
+    for note in plan.notes:
+        console.print(Text(note), soft_wrap=True)
     for fault in plan.faults:
         console.print(f"[red]does not fit:[/red] {fault}")
 

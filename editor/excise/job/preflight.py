@@ -5,68 +5,119 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from safetensors import SafetensorError
 
-from excise.checkpoint.lengths import cut_short
+from excise.checkpoint import Checkpoint
+from excise.checkpoint.parts import check_parts, difference
 from excise.diffusion.load import quiet_libraries
 from excise.errors import NO_ROOM, ExciseError
 from excise.job.estimate import estimate
 from excise.measures.judge import load_judge
-from excise.measures.replication import load_target
+from excise.measures.replication import LEAST_SIDE, load_target
 from excise.measures.sscd import load_sscd
-from excise.prompts.questions import JUDGED, questions_of
+from excise.prompts.questions import UNMEASURED, questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Validate
 from excise.run.layout import Run
+from excise.stages.collect import check_calls
 from excise.stages.context import Context
 from excise.stages.locate import check_settings
 
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def check_inputs(context: Context) -> None:
+def check_inputs(context: Context, weights: bool = True) -> None:
     """Refuse unsafe or broken checkpoints, missing files, and settings that cannot work on this checkpoint.
+
+    What a job would fail by, a plan finds too: both call this.
+
+    Args:
+        context: of the job.
+        weights: read all weights, for numbers that are none. False where they are not here yet.
 
     Raises:
         ExciseError: names the file, or the recipe's key.
     """
-    recipe = context.recipe
-    settings = recipe.validate_
+    quiet_libraries()
+    for check in CHECKS:
+        check(context)
+    for _, checkpoint in checkpoints_of(context) if weights else ():
+        checkpoint.check_finite()
+
+
+def checkpoints_of(context: Context) -> list[tuple[str, Checkpoint]]:
+    """The checkpoints of a job, by their keys."""
+    return [("model.path", context.base), *([("model.twin", context.twin)] if context.twin else [])]
+
+
+def _check_files(context: Context) -> None:
+    settings, release = context.recipe.validate_, context.recipe.release
     for key, path in (("validate.judge", settings.judge), ("validate.sscd", settings.sscd)):
         if path and not path.exists():
             raise ExciseError(f"{key}: {path} is not there; correct the path or leave the key out")
-    for file in (*recipe.release.license_files, *filter(None, [recipe.release.key])):
+    for file in (*release.license_files, *filter(None, [release.key])):
         if not file.is_file():
             raise ExciseError(f"release: {file} is not there; correct the path")
-    quiet_libraries()
-    for checkpoint in filter(None, (context.base, context.twin)):
+
+
+def _check_checkpoints(context: Context) -> None:
+    for _, checkpoint in checkpoints_of(context):
+        check_parts(checkpoint)
         checkpoint.check_shapes()
-        checkpoint.check_finite()
-    check_settings(recipe, context.sets, context.base.sites(recipe.collect.sites))
-    check_instruments(settings, context.sets)
 
 
-def length_notes(context: Context) -> list[str]:
-    """A sentence for each set and tokenizer of which prompts are cut short."""
-    sets = context.sets
-    groups = {
-        "memorized": [*(prompt for group in sets.located for prompt in group), *sets.held_out],
-        "ordinary": [*(prompt for group in sets.control for prompt in group), *sets.contrast],
-        "judged": list(sets.judged),
-        "never_seen": list(sets.never_seen),
-    }
-    return [
-        f"prompts.{key}: {count} prompts are longer than the checkpoint takes of its {name}'s output, and cut short"
-        for key, prompts in groups.items()
-        for name, count in cut_short(context.base, [prompt.text for prompt in prompts]).items()
-    ]
+def _check_twin(context: Context) -> None:
+    if context.twin and (found := difference(context.base, context.twin)):
+        raise ExciseError(
+            f"model.twin: {context.recipe.model.twin}: {found}; a twin differs from the base in its training data "
+            "alone: give such a one, or leave the key out"
+        )
 
 
-def check_instruments(settings: Validate, sets: PromptSets) -> None:
+def _check_sampling(context: Context) -> None:
+    recipe, size = context.recipe, context.recipe.sampling.size
+    sides = {key: checkpoint.side(size) for key, checkpoint in checkpoints_of(context)}
+    if len(set(sides.values())) > 1:
+        raise ExciseError(f"model.twin: draws {sides['model.twin']} pixels a side, the base {sides['model.path']}")
+    multiple, side = context.base.side_multiple(), sides["model.path"]
+    if side % multiple:
+        near = [value for value in (side // multiple * multiple, (side // multiple + 1) * multiple) if value]
+        raise ExciseError(
+            f"sampling.size: {side} pixels; a side of this checkpoint's images is a multiple of {multiple} "
+            f"({context.base.pipeline_class}): use {' or '.join(map(str, near))}"
+        )
+    if side < max(LEAST_SIDE, recipe.validate_.tiles):
+        raise ExciseError(
+            f"sampling.size: {side} pixels; images are compared on {recipe.validate_.tiles} tiles a side "
+            f"(validate.tiles) and on windows of {LEAST_SIDE} pixels: draw larger images, or lower validate.tiles"
+        )
+    check_calls(recipe, context.base.scheduler())
+
+
+def _check_selection(context: Context) -> None:
+    check_settings(context.recipe, context.sets, context.base.sites(context.recipe.collect.sites))
+
+
+def _check_instruments(context: Context) -> None:
+    check_instruments(context.recipe.validate_, context.sets, context.base.side(context.recipe.sampling.size))
+
+
+CHECKS: tuple[Callable[[Context], None], ...] = (
+    _check_files,
+    _check_checkpoints,
+    _check_twin,
+    _check_sampling,
+    _check_selection,
+    _check_instruments,
+)
+"""What plan and run both look at, the quick before the slow; weights come last."""
+
+
+def check_instruments(settings: Validate, sets: PromptSets, side: int) -> None:
     """Load once what will measure, hours later: judge, SSCD model, and every training image and mask.
 
     Raises:
@@ -77,8 +128,8 @@ def check_instruments(settings: Validate, sets: PromptSets) -> None:
     if settings.sscd:
         load_sscd(settings.sscd, torch.device("cpu"))
     for question, prompts in questions_of(sets).items():
-        for prompt in prompts if question != JUDGED else ():
-            load_target(prompt, 64, 64)
+        for prompt in prompts if question not in UNMEASURED else ():
+            load_target(prompt, side, side)
 
 
 def check_space(context: Context) -> None:

@@ -18,7 +18,8 @@ from excise.job.estimate import estimate
 from excise.job.fingerprints import LIBRARIES
 from excise.job.forecast import forecast_of, work_of
 from excise.job.names import NAMES
-from excise.job.preflight import check_inputs, check_space, length_notes, writing_explained
+from excise.job.notes import notes_of
+from excise.job.preflight import check_inputs, check_space, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.sequence import STAGES, Fingerprints, Stage
 from excise.prompts.sets import prompt_sets
@@ -86,7 +87,7 @@ def run_job(
             _follow(context, stages)
             return run
         brought = [f"{key}: {origin}" for key, origin in sources.items()]
-        for note in (*brought, *context.sets.notes, *length_notes(context)):
+        for note in (*brought, *notes_of(context)):
             progress.say(note)
         if not sources:
             stack.enter_context(locked(run))

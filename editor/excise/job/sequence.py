@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from excise.attacks import ATTACKS
+from excise.checkpoint import Checkpoint
 from excise.edits import METHODS
 from excise.files.hashing import hash_json, hash_path
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings, look_up
@@ -177,5 +179,10 @@ class Fingerprints:
     def _file(self, key: str) -> str:
         if key not in self._files:
             path = look_up(self._recipe, key)
-            self._files[key] = hash_path(path) if path else ""
+            self._files[key] = _hash(key, path) if path else ""
         return self._files[key]
+
+
+def _hash(key: str, path: Path) -> str:
+    """Of a checkpoint's folder, the files that are the checkpoint; the others are not opened."""
+    return hash_json(Checkpoint.open(path).hashes()) if key.startswith("model.") else hash_path(path)

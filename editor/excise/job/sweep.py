@@ -21,6 +21,7 @@ from excise.diffusion.load import denoiser, pick_device, pick_dtype
 from excise.diffusion.patching import patched
 from excise.diffusion.sites import Site, find_sites
 from excise.edits import Masks, changes_of, method
+from excise.errors import ExciseError
 from excise.job.grids import GRIDS, demand_of_grid, describe
 from excise.job.progress import Say
 from excise.job.runner import default_folder, local_recipe, run_job
@@ -32,13 +33,13 @@ from excise.measures.drift import edit_distances, seed_distances
 from excise.measures.replication import Rule, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import Kind
-from excise.prompts.sets import prompt_sets
+from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Locate, load_recipe
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
 from excise.run.statistics import StatisticsFile
-from excise.sources.bring import pinned
+from excise.sources.bring import is_elsewhere, pinned
 from excise.stages.context import Context
 from excise.stages.locate import select
 
@@ -62,6 +63,20 @@ def masks_for(
     return found
 
 
+def check_pictured(sets: PromptSets) -> None:
+    """Refuse groups that have nothing to be compared with: each is left out once, and asked for its images.
+
+    Raises:
+        ExciseError: no prompt of a group names a training image.
+    """
+    bare = sum(not any(prompt.image for prompt in group) for group in sets.located)
+    if bare:
+        raise ExciseError(
+            f"prompts.memorized: {bare} of {len(sets.located)} groups have no prompt with a training image (column "
+            "image), and a sweep compares settings by what they bring back; name images, or lower collect.groups"
+        )
+
+
 class Sweep:
     """Base model, its reference images, and the statistics of a collected run."""
 
@@ -69,9 +84,10 @@ class Sweep:
         """Load the base and draw its images; the context's run is collected.
 
         Raises:
-            ExciseError: the run has no statistics.
+            ExciseError: the run has no statistics; as `check_pictured`.
         """
         self.recipe, self.sets = context.recipe, context.sets
+        check_pictured(self.sets)
         self.statistics = StatisticsFile(context.run)
         device = pick_device(self.recipe.model.device)
         self.pipeline: DiffusionPipeline = context.base.load(pick_dtype(self.recipe.model.dtype, device), device)
@@ -111,10 +127,11 @@ class Sweep:
                 usefulness.append(self._usefulness(self._images(self.ordinary[part], 2), part))
         entries = sum(site.outputs * site.neurons for site in self.sites)
         mean = {key: sum(fold[key] for fold in usefulness) / len(usefulness) for key in usefulness[0]}
-        rates = {kind: sum(found) / len(found) for kind, found in sorted(hits.items())}
+        rates = {kind: sum(found) / len(found) for kind, found in sorted(hits.items()) if found}
         return {"setting": "", "changed": sum(changed) / len(changed) / entries, **rates, **mean}
 
-    def _hits(self, prompts: list[Prompt]) -> dict[str, list[float]]:
+    def _hits(self, asked: list[Prompt]) -> dict[str, list[float]]:
+        prompts = [prompt for prompt in asked if prompt.image]
         images = self._images([prompt.text for prompt in prompts], len(self.seeds))
         found: dict[str, list[float]] = {kind: [] for kind in Kind}
         for prompt, made in zip(prompts, images, strict=True):
@@ -123,7 +140,7 @@ class Sweep:
         return found
 
     def _rates(self, prompts: list[Prompt]) -> dict[str, float]:
-        return {kind: sum(found) / max(1, len(found)) for kind, found in sorted(self._hits(prompts).items())}
+        return {kind: sum(found) / len(found) for kind, found in sorted(self._hits(prompts).items()) if found}
 
     def _usefulness(self, images: Tensor, part: slice = slice(None)) -> dict[str, float]:
         drift = edit_distances(images, self.base[part]).mean().item() / self.apart
@@ -149,6 +166,8 @@ def sweep_recipe(recipe_path: Path, out: Path | None, seeds: int, ordinary: int,
         ExciseError: as `excise.job.runner.run_job`.
     """
     recipe = load_recipe(recipe_path)
+    if not is_elsewhere(recipe):
+        check_pictured(prompt_sets(recipe))  # before long work
     settings = list(GRIDS[grid](recipe))
     run, demand = Run(out or default_folder(recipe)), demand_of_grid(settings)
     collected = run_job(recipe_path, run.sweep_run().folder, "collect", say=say, demand=demand)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from excise.recipe import Validate
 
 Array = np.ndarray[Any, Any]
 LEAST_COUNTED = 0.1
+MOST_PIXELS = 64_000_000
+"""Pixels of the largest training image or mask that is read: decoded it takes 200 MB."""
+LEAST_SIDE = 11
+"""Pixels of the smallest side that structural similarity is defined on: its window's."""
 _SIGMA, _RADIUS = 1.5, 5  # Wang et al. 2004: Gaussian window of 11x11 pixels
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -36,7 +41,7 @@ def load_target(prompt: Prompt, height: int, width: int) -> Target:
     """The training image of a prompt and its mask, cropped at the centre to the aspect asked for, then resized.
 
     Raises:
-        ExciseError: not an image, or a mask that counts less than a tenth of it.
+        ExciseError: not an image, one of too many pixels, or a mask that counts less than a tenth of it.
         ValueError: the prompt has no image.
     """
     if prompt.image is None:
@@ -52,9 +57,22 @@ def load_target(prompt: Prompt, height: int, width: int) -> Target:
 
 def _read(path: Path, mode: str, height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     try:
-        with Image.open(path) as file:
-            image = file.convert(mode)
-    except OSError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the lower one
+            with Image.open(path) as file:
+                if (pixels := file.width * file.height) > MOST_PIXELS:
+                    raise ExciseError(
+                        f"{path}: {file.width} x {file.height} are {pixels / 1e6:.0f} million pixels, and at most "
+                        f"{MOST_PIXELS / 1e6:.0f} million are read; scale the image down"
+                    )
+                image = file.convert(mode)
+    except ExciseError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ExciseError(
+            f"{path}: has more pixels than the {MOST_PIXELS / 1e6:.0f} million that are read; scale the image down"
+        ) from error
+    except Exception as error:  # a decoder may raise anything at bytes that it does not expect
         raise ExciseError(f"{path}: cannot be read as an image ({error}); replace the file") from error
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)

@@ -13,13 +13,14 @@ from excise.errors import ExciseError
 SIDE = 288
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BATCH = 32
+_CURE = "validate.sscd takes a released SSCD model"
 
 
 def load_sscd(path: Path, device: torch.device) -> nn.Module:
     """An SSCD model from its TorchScript file, in evaluation mode.
 
     Raises:
-        ExciseError: no such file, or not TorchScript.
+        ExciseError: no such file, not TorchScript, or a program that makes no descriptors of images.
     """
     if not path.is_file():
         raise ExciseError(f"{path}: no such file; validate.sscd names the TorchScript file of an SSCD model")
@@ -27,7 +28,18 @@ def load_sscd(path: Path, device: torch.device) -> nn.Module:
         model: nn.Module = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
         raise ExciseError(f"{path}: not TorchScript; validate.sscd takes a released *.torchscript.pt") from error
-    return model.eval()
+    model.eval()
+    try:
+        found = embed(model, torch.zeros(2, 3, SIDE, SIDE), device)
+    except Exception as error:  # it is somebody's program, and may raise anything
+        raise ExciseError(f"{path}: makes no descriptors of images ({_last_line(error)}); {_CURE}") from error
+    if found.dim() != 2 or len(found) != 2:
+        raise ExciseError(f"{path}: makes {tuple(found.shape)} of two images, and not a descriptor of each; {_CURE}")
+    return model
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2]
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ class Place(StrEnum):
     """Memorized, and locating has seen it."""
     HELD_OUT = "held_out"
     """Memorized, and only validation sees it."""
+    UNPICTURED = "unpictured"
+    """Memorized, by a table that names no training image."""
     NEVER_SEEN = "never_seen"
     """Of the memorized prompts' kind, with an image that is in no training set."""
     JUDGED = "judged"
@@ -61,8 +63,10 @@ class Question:
         return self.place in MEMORIZED
 
 
-NEVER_SEEN, JUDGED = Question(Place.NEVER_SEEN), Question(Place.JUDGED)
-ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), NEVER_SEEN, JUDGED)
+UNPICTURED, NEVER_SEEN, JUDGED = Question(Place.UNPICTURED), Question(Place.NEVER_SEEN), Question(Place.JUDGED)
+UNMEASURED = (UNPICTURED, JUDGED)
+"""Questions whose prompts have no training image to be measured against."""
+ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), UNPICTURED, NEVER_SEEN, JUDGED)
 """Every question, in the order in which it is asked."""
 SHOWN = (*(Question(place, kind) for place in reversed(MEMORIZED) for kind in Kind), NEVER_SEEN)
 """Questions on which replication is measured, in the order in which they are shown: what was not used first."""
@@ -81,7 +85,8 @@ def question(key: str) -> Question:
 def questions_of(sets: PromptSets) -> dict[Question, tuple[Prompt, ...]]:
     """The prompts of each question, in the order of `ASKED`; a question without prompts is left out.
 
-    So are memorized and never-seen prompts without a training image: there is nothing to compare with.
+    So are never-seen prompts without an image: there is nothing to compare with. Memorized ones without an image are
+    asked of their own, to be looked at.
 
     Raises:
         ExciseError: an unknown kind of prompt.
@@ -99,6 +104,7 @@ def questions_of(sets: PromptSets) -> dict[Question, tuple[Prompt, ...]]:
     for place, prompts in ((Place.LOCATED, located), (Place.HELD_OUT, sets.held_out)):
         for kind in Kind:
             found[Question(place, kind)] = tuple(p for p in prompts if p.kind == kind and p.image)
+    found[UNPICTURED] = tuple(prompt for prompt in (*located, *sets.held_out) if not prompt.image)
     found[NEVER_SEEN] = tuple(prompt for prompt in sets.never_seen if prompt.image)
     found[JUDGED] = sets.judged
     return {asked: prompts for asked, prompts in found.items() if prompts}

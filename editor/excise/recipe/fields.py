@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -29,6 +29,28 @@ def hub_address(path: Path | None) -> str | None:
 
 
 class Section(BaseModel):
-    """A part of a recipe: immutable, and closed to keys it does not know."""
+    """A part of a recipe: immutable, and closed to keys that it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Numbers are numbers: ``"64"``, ``64.0`` and ``true`` are no whole numbers, ``"false"`` and ``0`` are not false. TOML
+    has neither paths nor tuples: texts and lists stand for them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_toml(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        kinds = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+        return {key: _read(value, _holds_paths(kinds.get(key))) for key, value in values.items()}
+
+
+def _holds_paths(annotation: Any) -> bool:
+    return annotation is Path or any(map(_holds_paths, get_args(annotation)))
+
+
+def _read(value: Any, path: bool) -> Any:
+    if isinstance(value, list):
+        return tuple(_read(item, path) for item in value)
+    return Path(value) if path and isinstance(value, str) else value

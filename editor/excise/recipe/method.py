@@ -28,27 +28,34 @@ class Collect(Section):
 
 
 class Locate(Section):
-    """The subspace."""
+    """The subspace. A key that is left out is as cross-validation chose it on the testbed; `PUBLISHED` is as published.
 
-    contrast: Literal["empty", "ordinary"] = "empty"
-    """What memorized prompts are contrasted with: the empty prompt, as published, or a set of ordinary prompts."""
-    rows: Literal["both", "conditional"] = "both"
-    """Rows of guidance that count: conditional and unconditional together, as published, or conditional alone."""
+    What is best depends on the checkpoint: ``excise sweep`` compares settings on yours.
+    """
+
+    contrast: Literal["empty", "ordinary"] = "ordinary"
+    """What memorized prompts are contrasted with: a set of ordinary prompts; or the empty prompt, as published."""
+    rows: Literal["both", "conditional"] = "conditional"
+    """Rows of guidance that count: conditional alone; or conditional and unconditional together, as published."""
     unit: Literal["entries", "columns"] = "entries"
     """What is selected: entries of the weight, row by row, as published; or whole columns, that is, neurons."""
-    sparsity: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
-    """k: share of a row's entries (or of a site's columns) that may be selected at one call."""
+    sparsity: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """k: share of a row's entries (or of a site's columns) that may be selected at one call; 0.01 as published."""
     calls: Positive = 10
     """tau: calls that vote, from the first; at most ``collect.calls``."""
     vote: Share = 0.0
     """r: an entry is taken when more than this share of the calls select it; 0 is the union."""
-    margin: Annotated[float, Field(ge=0.0)] = 1.0
+    margin: Annotated[float, Field(ge=0.0)] = 0.95
     """The memorized norm must exceed this many times the contrast's; 1 is the published condition, 0 waives it."""
     false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """If given, a neuron must also pass a one-sided Welch test over prompts at this false discovery rate."""
     evidence: bool = True
     """Whether to locate with each group alone and with a control too, to show how far the subspace is shared. Without
     it the control is not collected, and the edit is the same."""
+
+
+PUBLISHED = Locate(contrast="empty", rows="both", unit="entries", sparsity=0.01, calls=10, vote=0.0, margin=1.0)
+"""The published setting (Chavhan et al. 2024, 2406.18566)."""
 
 
 class RandomEdit(Section):

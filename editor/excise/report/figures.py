@@ -34,9 +34,14 @@ _STYLE = {
 }
 
 
-def replication_bars(verdict: Verdict) -> str:
-    """Memorization rate of every model on every question with its interval; dashed, the limit for the edited model."""
+def replication_bars(verdict: Verdict) -> str | None:
+    """Memorization rate of every model on every question with its interval; dashed, the limit for the edited model.
+
+    None where no rate was measured.
+    """
     questions, models = words.shown(verdict), verdict.models
+    if not questions:
+        return None
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.4, 3.4), layout="constrained")
         axes = figure.add_subplot()

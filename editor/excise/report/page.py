@@ -48,6 +48,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
     pictures = Pictures(run.images, verdict, read_measures(run))
     page = content | {
         "grids": pictures.memorized_grids(sets),
+        "unpictured": pictures.unpictured_grid(),
         "ordinary": pictures.ordinary_grid(),
         "bars": figures.replication_bars(verdict),
         "selected_by_site": figures.selected_by_site(located),

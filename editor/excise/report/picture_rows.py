@@ -15,7 +15,7 @@ from torch import Tensor
 
 from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import JUDGED, SHOWN, Place, Question, questions_of
+from excise.prompts.questions import JUDGED, SHOWN, UNPICTURED, Place, Question, questions_of
 from excise.prompts.sets import PromptSets
 from excise.report.words import MINUS
 from excise.run.images import read_prompt, stored
@@ -100,6 +100,26 @@ class Pictures:
                 )
             rows.append({"seed": seed, "cells": cells})
         return {"caption": prompt.text, "rows": rows}
+
+    def unpictured_grid(self) -> dict[str, Any] | None:
+        """Memorized prompts that name no training image: what base and edited model draw; None without such prompts.
+
+        Returns:
+            ``{"columns", "prompts", "left_out"}``; each prompt has ``caption`` and ``rows``, each row ``seed`` and
+            ``cells``, each cell ``uri`` and ``alt``.
+        """
+        described = self.measures.sets.get(UNPICTURED.key)
+        if described is None:
+            return None
+        columns, prompts = COLUMNS[:2], []
+        for i, prompt in enumerate(described.prompts[:SHOWN_PROMPTS]):
+            drawn = {name: self._drawn(name, UNPICTURED, i) for name in columns}
+            rows = [
+                {"seed": seed, "cells": [{"uri": data_uri(drawn[name][s]), "alt": name} for name in columns]}
+                for s, seed in enumerate(described.seeds)
+            ]
+            prompts.append({"caption": prompt.prompt, "rows": rows})
+        return {"columns": columns, "prompts": prompts, "left_out": len(described.prompts) - len(prompts)}
 
     def ordinary_grid(self) -> dict[str, Any]:
         """Ordinary prompts at their first seed: each model's image, and whether the judge reads the caption off it."""

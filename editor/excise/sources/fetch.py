@@ -8,18 +8,29 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, HfFileSystem, HfUri, RepoFile, hf_hub_download, parse_hf_uri, snapshot_download
 from huggingface_hub.errors import HfUriError
 
-from excise.checkpoint.folder import CONFIGURATIONS, INDEX, LICENCES, PICKLES, WEIGHTS, components_of, read_index
+from excise.checkpoint.folder import (
+    CARD,
+    CONFIGURATIONS,
+    INDEX,
+    LICENCES,
+    PICKLES,
+    WEIGHTS,
+    components_of,
+    read_index,
+    weights_in,
+)
 from excise.checkpoint.tensorfile import LONGEST_HEADER
 from excise.errors import ExciseError
 from excise.prompts.tables import SUFFIXES, read_table
 from excise.sources.hub_errors import hub_explained
 
-ABOUT = ("README.md", *LICENCES)
+ABOUT = (CARD, *LICENCES)
 """Files beside the components that a release of an edited copy needs."""
 
 
@@ -72,7 +83,7 @@ def fetch_checkpoint(uri: HfUri, weights: bool = True) -> Fetched:
 def _refuse_pickles(uri: HfUri, folder: Path, names: list[str]) -> None:
     """Refuse a model that the repository has no safetensors of."""
     for name in names:
-        if not (folder / name / "config.json").exists() or any((folder / name).glob("*.safetensors")):
+        if not (folder / name / "config.json").exists() or weights_in(folder / name):
             continue
         with hub_explained(uri.to_uri()):
             files = HfApi().list_repo_files(uri.id, revision=uri.revision)
@@ -147,7 +158,7 @@ def sketch_checkpoint(uri: HfUri, folder: Path) -> Fetched:
     with hub_explained(uri.to_uri()):
         for file in HfApi().list_repo_tree(uri.id, recursive=True, revision=fetched.uri.revision):
             parent, name = os.path.split(file.path)
-            if isinstance(file, RepoFile) and parent in components and name.endswith(".safetensors"):
+            if isinstance(file, RepoFile) and parent in components and any(fnmatchcase(name, kind) for kind in WEIGHTS):
                 _sketch(system, f"{uri.id}@{fetched.uri.revision}/{file.path}", file.size, folder / file.path)
                 found.append(file.path)
     return Fetched(folder, (*fetched.files, *found), fetched.uri)

@@ -67,7 +67,7 @@ def run(context: Context) -> None:
         device = pick_device(recipe.model.device)
         pipeline = context.base.load(pick_dtype(recipe.model.dtype, device), device, recipe.model.offload)
         sites = find_sites(denoiser(pipeline), recipe.collect.sites)
-        _check_calls(recipe, pipeline)
+        check_calls(recipe, pipeline.scheduler)
         total = sum(len(chunk.texts) for chunk, _ in share)
         done = total - sum(len(chunk.texts) for chunk, _ in todo)
         with context.progress.counting("prompt", total, done) as bar:
@@ -173,8 +173,13 @@ def _collect_batch(
     return sums
 
 
-def _check_calls(recipe: Recipe, pipeline: DiffusionPipeline) -> None:
-    if (available := calls_of(pipeline, recipe.sampling)) < recipe.collect.calls:
+def check_calls(recipe: Recipe, scheduler: Any) -> None:
+    """Refuse to look at more calls than a generation makes.
+
+    Raises:
+        ExciseError: names the keys.
+    """
+    if (available := calls_of(scheduler, recipe.sampling)) < recipe.collect.calls:
         raise ExciseError(
             f"collect.calls: {recipe.collect.calls} calls asked for, but sampling.steps = {recipe.sampling.steps} "
             f"makes {available}; lower collect.calls and locate.calls, or raise sampling.steps"

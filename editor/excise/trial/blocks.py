@@ -25,22 +25,23 @@ from excise.diffusion.patching import patched
 from excise.edits import changes_of
 from excise.files.writing import write_tensors
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import JUDGED, Question
+from excise.prompts.questions import UNMEASURED, Question
 from excise.recipe import Recipe
 from excise.run.images import write_images, write_seconds
 from excise.run.progress import Bar
 from excise.trial.subjects import Subject
 
 REPLAY = "replay"
-"""The attack by which ordinary prompts are asked; there is nothing to search for."""
-JUDGED_SEEDS = 2
-"""Seeds of an ordinary prompt: as many as drift needs; more prompts, not more seeds, narrow its intervals."""
+"""The attack by which prompts without a training image are asked; there is nothing to search for."""
+UNMEASURED_SEEDS = 2
+"""Seeds of a prompt without a training image: as many as the report shows, and as drift needs; more prompts, not more
+seeds, narrow its intervals."""
 Asked = Mapping[Question, tuple[Prompt, ...]]
 
 
 def seeds_of(recipe: Recipe, asked: Question) -> range:
     """Seeds of the images of one question."""
-    count = JUDGED_SEEDS if asked == JUDGED else recipe.validate_.seeds
+    count = UNMEASURED_SEEDS if asked in UNMEASURED else recipe.validate_.seeds
     return range(recipe.validate_.seed, recipe.validate_.seed + count)
 
 
@@ -65,7 +66,7 @@ def blocks_of(recipe: Recipe, asked: Asked, subjects: Sequence[Subject]) -> list
     for name in recipe.attack.methods:
         for subject in subjects:
             for question in subject.asked(asked):
-                if question == JUDGED and name != REPLAY:
+                if question in UNMEASURED and name != REPLAY:
                     continue
                 pairs = [(prompt, seed) for prompt in asked[question] for seed in seeds_of(recipe, question)]
                 size = recipe.sampling.batch

@@ -13,7 +13,7 @@ from excise.errors import ExciseError
 from excise.measures.agreement import judge_images
 from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import JUDGED, NEVER_SEEN, Question
+from excise.prompts.questions import JUDGED, NEVER_SEEN, UNMEASURED, Question
 from excise.run.images import image_size, read_images, stored
 from excise.trial.blocks import REPLAY
 from excise.trial.subjects import BASE, Subject
@@ -66,7 +66,7 @@ class Trial:
         targets = {
             question: [load_target(prompt, *sizes[BASE]) for prompt in prompts]
             for question, prompts in asked.items()
-            if question != JUDGED
+            if question not in UNMEASURED
         }
         clusters = {question: estimates.clusters_of(prompts) for question, prompts in asked.items()}
         return cls(asked, images, instruments, targets, clusters)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from excise.checkpoint import Checkpoint
 from excise.edits import Edit, method
-from excise.prompts.questions import NEVER_SEEN, Question
+from excise.prompts.questions import NEVER_SEEN, UNPICTURED, Question
 from excise.recipe import RandomEdit, Recipe
 from excise.run.layout import Run
 from excise.run.material import RunMaterial
@@ -31,8 +31,12 @@ class Subject:
     """Fits the edit that is applied in memory while it draws; None for a checkpoint as it is."""
 
     def asked(self, questions: Collection[Question]) -> list[Question]:
-        """The questions that it is asked; never-seen prompts show the rule's errors, for which two models suffice."""
-        return [asked for asked in questions if asked != NEVER_SEEN or self.name in (BASE, EDITED)]
+        """The questions that it is asked.
+
+        Two models suffice for never-seen prompts, which show the rule's errors, and for those without a training image,
+        which are looked at.
+        """
+        return [asked for asked in questions if asked not in (NEVER_SEEN, UNPICTURED) or self.name in (BASE, EDITED)]
 
 
 def subjects_of(recipe: Recipe, run: Run, base: Checkpoint) -> tuple[Subject, ...]:

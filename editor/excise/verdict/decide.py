@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question
 from excise.recipe import Verdict as Limits
@@ -39,10 +39,51 @@ def decide(
     return checks, tuple(reasons)
 
 
+def foreseen(asked: Collection[Question], kinds: Collection[str], limits: Limits, reads: bool) -> tuple[str, ...]:
+    """Required checks that there will be nothing to measure with, in sentences that say what to do.
+
+    Args:
+        asked: the questions that there are prompts for.
+        kinds: as in `decide`.
+        limits: the recipe's.
+        reads: whether there is a judge, and it reads some judged caption.
+    """
+    needed = [("base_replication", _asked_of_base(kinds)), ("false_positives", NEVER_SEEN)]
+    needed += [(name, question) for question, name in LIMITS.items()]
+    found: dict[str, list[str]] = {}
+    for name, question in needed:
+        if getattr(limits, name) is not None and question not in asked and question.kind in (None, *kinds):
+            found.setdefault(_missing(question), []).append(name)
+    if limits.agreement_drop is not None and not reads:
+        found[_NO_JUDGE] = ["agreement_drop"]
+    notes = [
+        f"{', '.join(f'verdict.{name}' for name in names)}: cannot be measured, because {why}: the verdict will "
+        'refuse; provide it, or waive the check knowingly with "unchecked"'
+        for why, names in found.items()
+    ]
+    if not any(question.place == Place.HELD_OUT for question in asked):
+        notes.append(
+            "prompts.held_out: no memorized prompt with a training image is held out, and an edit that was tried on "
+            "none is refused, whatever is waived; give more such prompts, or another share"
+        )
+    return tuple(notes)
+
+
+def _asked_of_base(kinds: Collection[str]) -> Question:
+    return HELD_OUT_VERBATIM if Kind.VERBATIM in kinds else HELD_OUT_TEMPLATE
+
+
+def _missing(asked: Question) -> str:
+    """Why nothing is measured on a question that has no prompts."""
+    if asked == NEVER_SEEN:
+        return "the recipe names no never-seen images (prompts.never_seen)"
+    return f"no {asked.kind} prompt with a training image is {asked.place.replace('_', ' ')}"
+
+
 def _checks(
     models: Mapping[str, ModelResult], threshold: Threshold, kinds: set[str], limits: Limits
 ) -> tuple[Check, ...]:
-    asked_of_base = HELD_OUT_VERBATIM if Kind.VERBATIM in kinds else HELD_OUT_TEMPLATE
+    asked_of_base = _asked_of_base(kinds)
     null = threshold.never_seen
     agreement, drift = models["edited"].agreement, models["edited"].drift
     others = {name: found for name, found in models.items() if name not in ("base", "edited")}
@@ -56,7 +97,7 @@ def _checks(
             limits.false_positives,
             found=Estimate(value=null.false_positive_rate, interval=null.interval) if null else None,
             cases=null.prompts if null else None,
-            missing="the recipe names no never-seen images (prompts.never_seen)",
+            missing=_missing(NEVER_SEEN),
         ),
         *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
         _check(
@@ -105,7 +146,7 @@ def _replication(
         found=found,
         cases=models[model].sets[asked.key].clusters if found else None,
         controls=rates,
-        missing=f"no {asked.kind} prompt with a training image is {asked.place.replace('_', ' ')}",
+        missing=_missing(asked),
         applicable=asked.kind in kinds,
     )
 
