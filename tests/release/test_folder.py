@@ -71,6 +71,13 @@ def test_the_notice_of_changes_names_every_changed_tensor(release: Path) -> None
     assert f"| {WEIGHTS} | {record.base.files[WEIGHTS]} | {record.edit.files[WEIGHTS]} |" in lines
     zeroed = sum(tensor.zeroed or 0 for tensor in record.edit.tensors.values())
     assert zeroed > 500 and f"{zeroed:,} of its weights set to zero" in " ".join(lines)
+    added = [
+        line for line in lines if line.startswith(("| EXCISE", "| README", "| CHANGES", "| model.sig", "| excise/"))
+    ]
+    assert [line.split(" | ")[0][2:] for line in added] == record.added
+    assert set(record.added) == {
+        path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()
+    } - (record.base.files.keys())
     assert lines[2] == f"This model is a modified copy of acme/tiny, commit {'0' * 40}."
 
 

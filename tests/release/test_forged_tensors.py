@@ -10,7 +10,7 @@ import pytest
 
 from excise.checkpoint.tensorfile import Entry, read_header
 from excise.release.provenance import read_record
-from tests.release.forging import WEIGHTS, content_of, forge, found, sha256, write_content
+from tests.release.forging import WEIGHTS, content_of, forge, found, recounted, sha256, write_content
 
 Tensor = dict[str, Any]
 NO_ZEROS = "EXCISE.json: edit.tensors: the method 'zero' only sets to zero, but no zeros are stated"
@@ -31,7 +31,7 @@ def changes(release: Path) -> int:
 
 def faults_of(release: Path, change: Callable[[Tensor], object], base: Path | None = None) -> list[str]:
     """What is found when the first changed tensor's record is changed."""
-    forge(release, lambda record: change(first(record)))
+    forge(release, recounted(lambda record: change(first(record))))
     return found(release, base)
 
 
@@ -66,10 +66,11 @@ def test_no_more_differs_than_was_zeroed(unsigned: Path) -> None:
 
 def test_no_more_differs_than_there_is(unsigned: Path) -> None:
     changed = changes(unsigned)
-    silent, fault = sorted(faults_of(unsigned, lambda tensor: tensor.update(entries=changed - 1, zeroed=None)))
+    size, silent, fault = sorted(faults_of(unsigned, lambda tensor: tensor.update(entries=changed - 1, zeroed=None)))
     assert silent == NO_ZEROS and f"{changed} changed of {changed - 1} entries" in fault
-    (fault,) = faults_of(unsigned, lambda tensor: tensor.update(entries=2000, zeroed=changed))
-    assert "of 2000 entries, of 1024 in the file" in fault
+    assert f"{changed - 1} entries of a site 'ffn', and it has 1024" in size
+    size, fault = sorted(faults_of(unsigned, lambda tensor: tensor.update(entries=2000, zeroed=changed)))
+    assert "2000 entries of a site 'ffn'" in size and "of 2000 entries, of 1024 in the file" in fault
 
 
 @pytest.mark.parametrize("by", [1, -1])
@@ -135,9 +136,10 @@ def test_the_bases_own_weights_with_a_zero_in_each_tensor_are_found(unsigned: Pa
         for name in entries:
             record["edit"]["tensors"][name]["zeroed"] = None
 
-    forge(unsigned, not_zeros_alone)
+    forge(unsigned, recounted(not_zeros_alone))
     assert found(unsigned) == [NO_ZEROS]
-    assert len(found(unsigned, base)) == len(entries) + 1 == 8
+    counts, norms = ([fault for fault in found(unsigned, base) if word in fault] for word in ("planned", "is recorded"))
+    assert len(counts) == len(norms) == len(entries) == 7
 
 
 def test_a_tensor_of_no_file_is_no_record(unsigned: Path) -> None:
@@ -155,7 +157,8 @@ def test_a_tensor_that_is_not_in_its_file_is_found(unsigned: Path) -> None:
         tensors["made.up.weight"] = tensors.pop(next(iter(tensors)))
 
     forge(unsigned, rename)
-    (fault,) = found(unsigned)
+    site, fault = sorted(found(unsigned))
+    assert "made.up.weight: 1024 entries of a site 'ffn', and it is none of them" in site
     assert fault == f"{WEIGHTS}: made.up.weight is not there, though it is said to be changed"
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from excise.errors import ExciseError
 from excise.recipe import Release
-from excise.release.licences import licence_of
+from excise.release.carried import card_data, carried_card, licence_texts
+from excise.release.licences import check_given, licence_of
 
 
 def test_licences(tmp_path: Path) -> None:
@@ -19,7 +20,8 @@ def test_licences(tmp_path: Path) -> None:
 
     def fault(card: str, **settings: Any) -> str | None:
         (base / "README.md").write_text(card)
-        return licence_of(base, Release(**settings)).fault()
+        check_given(base, Release(**settings))
+        return licence_of(card_data(carried_card(base)), licence_texts(base), Release(**settings)).fault()
 
     assert "is unknown" in str(fault("# no head"))
     assert fault("# no head", license="mit") is None

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import snapshot_download
 
 from excise.release.signing import OF_THE_CLIENT, OF_THE_HUB, check_signature, sign
+from tests.hub.server import Hub
 from tests.jobs import excise, refused
 from tests.release.finished import make_keys
 from tests.release.forging import found
+from tests.release.publishing import REPO, is_whole
 
 
 def test_every_byte_of_the_signature_counts(copy: Path, released: Path) -> None:
@@ -43,7 +46,7 @@ def test_a_foreign_key_and_no_key_are_told_apart(copy: Path, tmp_path: Path) -> 
     assert refused(excise("verify", copy, "--public-key", tmp_path / "no.pem"), "no public key")
 
 
-@pytest.mark.parametrize("name", ["release", "./release", "../here/release", "."])
+@pytest.mark.parametrize("name", ["release", "release/", "./release", "../here/release", "../here/./release//", "."])
 def test_a_signature_is_right_by_any_name_of_its_folder(
     copy: Path, released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -55,8 +58,29 @@ def test_a_signature_is_right_by_any_name_of_its_folder(
     (release / OF_THE_HUB).write_text("*.safetensors filter=lfs\n")
     monkeypatch.chdir(release if name == "." else here)
     assert check_signature(Path(name), released / "key.pub") is None
-    checked = excise("verify", name, "--public-key", released / "key.pub")
+    checked = excise("verify", name, "--public-key", released / "key.pub", "--base", released / "base")
     assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.parametrize("name", ["fetched", "fetched/", "."])
+def test_a_download_verifies_and_is_published_by_any_name(
+    hub: Hub, at_home: Path, released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With what the Hub's client left beside the files, and the Hub among them."""
+    key = ("--public-key", released / "key.pub")
+    monkeypatch.chdir(released / "run")
+    first = excise("publish", "release/", "--repo", REPO, *key)
+    assert first.exit_code == 0, first.output
+    fetched = Path(snapshot_download(REPO, local_dir=tmp_path / "fetched"))
+    assert (fetched / OF_THE_CLIENT / "download" / "EXCISE.json.metadata").is_file() and (
+        fetched / OF_THE_HUB
+    ).is_file()
+    monkeypatch.chdir(fetched if name == "." else tmp_path)
+    checked = excise("verify", name, *key, "--base", released / "base")
+    assert checked.exit_code == 0, checked.output
+    again = excise("publish", name, "--repo", f"{REPO}-2", *key)
+    assert again.exit_code == 0, again.output
+    assert is_whole(hub, released / "run" / "release")
 
 
 def test_a_folder_is_signed_by_a_relative_name(unsigned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,11 @@ def test_what_is_not_listed_is_found(copy: Path, released: Path, name: str) -> N
 
 def test_what_the_hub_adds_is_not_held_against_it(copy: Path, released: Path) -> None:
     (copy / ".gitattributes").write_text("*.safetensors filter=lfs\n")
-    (copy / ".cache" / "huggingface").mkdir(parents=True)
-    (copy / ".cache" / "huggingface" / "x.metadata").write_text("x")
+    notes = copy / ".cache" / "huggingface" / "download"
+    notes.mkdir(parents=True)
+    (notes / "x.metadata").write_text(f"{'0' * 40}\n{'1' * 40}\n1764000000.0\n")
+    (notes / "x.lock").write_text("")
+    (notes.parent / ".gitignore").write_text("*")
     assert found(copy, key=released / "key.pub") == []
 
 
@@ -74,6 +77,10 @@ def test_another_base_is_found(released: Path, release: Path, tmp_path: Path) ->
 def test_verify_says_what_it_did_not_look_at(copy: Path, released: Path) -> None:
     done = excise("verify", copy)
     assert done.exit_code == 0 and "was not checked: give --public-key" in done.output and "give --base" in done.output
+    assert "Not known: who made it" in done.output and "Not known: whether anything else" in done.output
+    assert "The publisher's word in any case: that the numbers were measured" in done.output
+    done = excise("verify", copy, "--public-key", released / "key.pub", "--base", released / "base")
+    assert done.exit_code == 0 and "Not known" not in done.output and done.output.count("Known: ") == 2
     (copy / "model_index.json").write_text("{}")
     done = excise("verify", copy, "--public-key", released / "key.pub")
-    assert done.exit_code == 1 and "model_index.json: altered" in done.output
+    assert done.exit_code == 1 and "model_index.json: altered" in done.output and "nown: " not in done.output

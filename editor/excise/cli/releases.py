@@ -33,6 +33,7 @@ def verify(folder: Path, public_key: Path | None, base: Path | None, as_json: bo
     Exits 1 if anything is wrong.
     """
     from excise.api import verify_release
+    from excise.release.verify import what_it_means
 
     findings = verify_release(folder, public_key, base)
     if as_json:
@@ -43,6 +44,8 @@ def verify(folder: Path, public_key: Path | None, base: Path | None, as_json: bo
         click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
         for fault in finding.faults:
             click.echo(f"      - {fault}")
+    for line in what_it_means(findings):
+        click.echo(line)
     if any(finding.faults for finding in findings):
         sys.exit(1)
 

@@ -72,10 +72,15 @@ class EditRecord(Part):
     @property
     def weights_changed(self) -> int:
         """Entries that the edit concerns, in one copy of the weights: those it zeroed, else those that differ."""
-        return sum(
-            max(copy.changed for copy in tensor.copies.values()) if tensor.zeroed is None else tensor.zeroed
-            for tensor in self.tensors.values()
-        )
+        return weights_changed(self.tensors)
+
+
+def weights_changed(tensors: Mapping[str, ChangedTensor]) -> int:
+    """Entries that an edit concerns, in one copy of the weights: those it zeroed, else those that differ."""
+    return sum(
+        max(copy.changed for copy in tensor.copies.values()) if tensor.zeroed is None else tensor.zeroed
+        for tensor in tensors.values()
+    )
 
 
 def total_zeroed(tensors: Mapping[str, ChangedTensor]) -> int | None:

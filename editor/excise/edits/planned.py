@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from excise.checkpoint.compare import Difference
-from excise.checkpoint.tensorfile import BITS, Entry, read_header, read_range
+from excise.checkpoint.tensorfile import BITS, DTYPES, Entry, read_entry, read_header, read_range
 from excise.diffusion.load import DENOISERS
 from excise.edits.edit_record import ChangedTensor, TensorCopy
+from excise.edits.recorder import squared_distance
 
 
 def unplanned(differences: Iterable[Difference], planned: Mapping[str, ChangedTensor]) -> Iterator[str]:
@@ -72,6 +73,20 @@ def of_another_base(base: Path, planned: Mapping[str, ChangedTensor]) -> Iterato
         found = hashlib.sha256(read_range(base / file, entry)).hexdigest() if entry else None
         if found != planned[name].copies[file].before:
             yield f"{file}: {name} does not have the sha256 that is recorded of the base"
+
+
+def misstated_norms(base: Path, edited: Path, planned: Mapping[str, ChangedTensor]) -> Iterator[str]:
+    """Tensors whose difference from the base's has another norm than is recorded."""
+    for (name, file, before), (_, _, after) in zip(_places(base, planned), _places(edited, planned), strict=True):
+        if before is None or after is None or {before.dtype, after.dtype} - DTYPES.keys():
+            yield f"{file}: {name} is not there, or no tensor that could be edited"
+        elif before.shape != after.shape:
+            yield f"{file}: {name} is {after.shape}, was {before.shape}"
+        else:
+            pair = (read_entry(folder / file, entry) for folder, entry in ((base, before), (edited, after)))
+            norm = math.sqrt(squared_distance(*(value.reshape(-1) for value in pair)))
+            if not math.isclose(norm, stated := planned[name].copies[file].norm, rel_tol=1e-6):
+                yield f"{file}: {name} differs by {norm:.9g} from the base's, and {stated:.9g} is recorded"
 
 
 def _places(folder: Path, planned: Mapping[str, ChangedTensor]) -> Iterator[tuple[str, str, Entry | None]]:

@@ -27,7 +27,7 @@ class Recorder:
         bits = [_bits(value) for value in (before, after)]
         width = before.element_size()
         changed = int((bits[0] != bits[1]).view(-1, width).any(dim=1).sum())
-        norm = math.sqrt(_squared_distance(before.reshape(-1), after.reshape(-1)))
+        norm = math.sqrt(squared_distance(before.reshape(-1), after.reshape(-1)))
         digests = [hashlib.sha256(value.numpy().data).hexdigest() for value in bits]
         copy = TensorCopy(before=digests[0], after=digests[1], changed=changed, norm=float(f"{norm:.9g}"))
         self._copies.setdefault(tensor, {})[file] = copy
@@ -53,8 +53,8 @@ class Recorder:
         )
 
 
-def _squared_distance(one: Tensor, other: Tensor) -> float:
-    """In float64, block by block, so that memory does not hold the whole in it."""
+def squared_distance(one: Tensor, other: Tensor) -> float:
+    """Of two flat tensors, in float64, block by block, so that memory does not hold the whole in it."""
     pairs = zip(torch.split(one, BLOCK), torch.split(other, BLOCK), strict=True)
     return float(sum((b.double() - a.double()).square().sum().item() for a, b in pairs))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -42,20 +42,32 @@ def spread(count: int) -> list[int]:
     return list(range(0, count, max(1, count // COLUMNS)))[:COLUMNS]
 
 
-def before_after(run: Run, memorized: bool) -> tuple[Image.Image, str]:
-    """The sheet of a run, and what it shows in a sentence.
+def pictured(asked: Collection[str], memorized: bool) -> list[Question]:
+    """Questions whose pictures are shown, of those that were asked: ordinary prompts, below held-out ones if
+    ``memorized``."""
+    held_out = [question for question in SHOWN if question.place == Place.HELD_OUT and question.key in asked]
+    return [*(held_out[:1] if memorized else ()), JUDGED]
+
+
+def says(asked: Collection[str], memorized: bool) -> str:
+    """What the sheet shows, in a sentence."""
+    questions = pictured(asked, memorized)
+    shown = ["ordinary prompts" if question == JUDGED else f"{question.label} prompts" for question in questions]
+    return f"Same prompts and seeds, {' above '.join(shown)}."
+
+
+def before_after(run: Run, memorized: bool) -> Image.Image:
+    """The sheet of a run.
 
     Args:
         run: the run's folder.
         memorized: show held-out memorized prompts above the ordinary ones.
     """
     measures = read_measures(run)
-    held_out = [question for question in SHOWN if question.place == Place.HELD_OUT and question.key in measures.sets]
-    questions = [*(held_out[:1] if memorized else ()), JUDGED]
+    questions = pictured(measures.sets, memorized)
     rows = []
     for question in questions:
         columns = spread(len(measures.sets[question.key].prompts))
         for name in (name for name in MODELS if name in measures.models):
             rows.append((MODELS[name], first_images(run, name, question, columns)))
-    shown = ["ordinary prompts" if question == JUDGED else f"{question.label} prompts" for question in questions]
-    return sheet(rows), f"Same prompts and seeds, {' above '.join(shown)}."
+    return sheet(rows)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from excise.edits.edit_record import said
 from excise.prompts.questions import JUDGED, Question
-from excise.release.provenance import CARD, RECIPE, Record
+from excise.recipe import Recipe
+from excise.recipe import Verdict as Limits
+from excise.release.before_after import says
+from excise.release.names import PICTURE, RECIPE
+from excise.release.provenance import Base, Record
 from excise.report import words
 from excise.report.page import render
+from excise.verdict.decide import decide
 from excise.verdict.models import Check, Verdict
 
 TAGS = ("excise", "memorization")
@@ -19,29 +23,27 @@ INHERITED = ("language", "datasets")
 TASK = "text-to-image"
 
 
-def write_card(
-    folder: Path, title: str, record: Record, inherited: dict[str, Any], picture: tuple[str, str] | None
-) -> None:
-    """Write the card of a release.
+def card_text(record: Record, recipe: Recipe, inherited: dict[str, Any]) -> str:
+    """The card of a release, from what lies in it alone, so that whoever checks it can write it again.
 
     Args:
-        folder: the release.
-        title: its first heading, and the model's name in ``model-index``.
-        record: what `EXCISE.json` will hold.
+        record: what `EXCISE.json` holds, but for sizes and hashes of the release's own files.
+        recipe: its recipe.
         inherited: metadata of the base's card.
-        picture: file name and what it shows.
     """
     verdict, base = record.verdict, record.base
+    title = recipe.release.title or f"{short_name(base)}, memorized images excised"
     link = f"[{base.repo}](https://huggingface.co/{base.repo}/tree/{base.revision or 'main'})"
+    pictures = recipe.release.pictures
     content = {
         "card_data": _metadata(title, record, inherited).to_yaml(),
         "title": title,
         "base_said": link if base.repo else f"The checkpoint “{base.name}”",
         "edit_says": said(record.edit.tensors),
-        "waived": [_waived(check) for check in verdict.waived],
+        "waived": waived(verdict),
         "headline": words.headline(verdict),
-        "picture": picture[0] if picture else None,
-        "picture_says": picture[1] if picture else None,
+        "picture": PICTURE if pictures != "none" else None,
+        "picture_says": says(verdict.base.sets, memorized=pictures == "all"),
         "verdict": verdict,
         "questions": words.shown(verdict),
         "limits": words.LIMITS,
@@ -49,20 +51,35 @@ def write_card(
         "signed": record.signed,
         "licence": record.licence,
         "version": record.excise.version,
+        "program": recipe.release.excise,
     }
-    card = ModelCard(render("card.md.jinja", content, escape=False, package="excise.release"))
-    (folder / CARD).write_text(str(card), encoding="utf-8")
+    return render("card.md.jinja", content, escape=False, package="excise.release")
 
 
-def _waived(check: Check) -> str:
-    """A check that the recipe does not require, with what it measured."""
-    shown = "not measured" if check.value is None else words.quantity(check, check.value)
-    return f"{check.question} ({shown})"
+def short_name(base: Base) -> str:
+    """What a base is called in a title."""
+    return (base.repo or base.name).rpartition("/")[2]
+
+
+def waived(verdict: Verdict) -> list[str]:
+    """Each check that the recipe does not require, with what it measured beside the limit that excise itself sets."""
+    usual, _ = decide(verdict.models, verdict.threshold, verdict.kinds, Limits())
+    by_name = {(check.name, check.set): check for check in usual}
+    return [_waived(check, by_name[check.name, check.set]) for check in verdict.waived]
+
+
+def _waived(check: Check, usual: Check) -> str:
+    if check.value is None:
+        return f"{check.question}: not measured"
+    limit = f"{usual.relation} {words.quantity(usual, usual.limit)}"
+    kept = "keeps to" if usual.passed else "**misses**"
+    return f"{check.question}: {words.quantity(check, check.value)}, which {kept} excise's own limit, {limit}"
 
 
 def _metadata(title: str, record: Record, inherited: dict[str, Any]) -> ModelCardData:
     base, licence = record.base.repo, record.licence
-    tags = [tag for tag in inherited.get("tags") or () if isinstance(tag, str)]
+    tags = inherited.get("tags")
+    tags = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
     return ModelCardData(
         model_name=title,
         license=licence.id,
@@ -79,24 +96,24 @@ def _metadata(title: str, record: Record, inherited: dict[str, Any]) -> ModelCar
 
 
 def _results(verdict: Verdict) -> list[EvalResult]:
-    """Every measured rate of the edited model, each with the base's beside it."""
-    results = []
-    for found, whose in ((verdict.edited, "this model"), (verdict.base, "the base, for comparison")):
-        for question in words.shown(verdict):
-            if question.key in found.sets:
-                rate = found.sets[question.key].memorization_rate
-                results.append(_result(question, f"{question.label} prompts", "memorization_rate", whose, rate))
-        if found.agreement:
-            results.append(_result(JUDGED, "ordinary prompts", "caption_agreement", whose, found.agreement.rate))
+    """Every measured rate of this model; the base's and the controls' stand in the card's tables."""
+    found = verdict.edited
+    results = [
+        _result(question, f"{question.label} prompts", "memorization_rate", found.sets[question.key].memorization_rate)
+        for question in words.shown(verdict)
+        if question.key in found.sets
+    ]
+    if found.agreement:
+        results.append(_result(JUDGED, "ordinary prompts", "caption_agreement", found.agreement.rate))
     return results
 
 
-def _result(question: Question, prompts: str, metric: str, whose: str, value: float) -> EvalResult:
+def _result(question: Question, prompts: str, metric: str, value: float) -> EvalResult:
     return EvalResult(
         task_type=TASK,
         dataset_type=f"excise-{question.key.replace('_', '-')}",  # results of one type become one data set's
         dataset_name=prompts,
         metric_type=metric,
-        metric_name=f"{metric.replace('_', ' ')}, {whose}",
+        metric_name=metric.replace("_", " "),
         metric_value=value,
     )

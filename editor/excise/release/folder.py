@@ -7,46 +7,29 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import parse_hf_uri
-
 from excise.checkpoint.copying import copy_files
-from excise.checkpoint.folder import checkpoint_files
-from excise.edits.edit_record import EditRecord, said
+from excise.edits.edit_record import EditRecord
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json, hash_path, sha256_file
 from excise.files.writing import put_folder, remove, unfinished_folder
 from excise.prompts.questions import question
 from excise.recipe import Recipe, Release, load_recipe
 from excise.release.before_after import before_after
-from excise.release.card import write_card
-from excise.release.licences import Licence, base_card, licence_of
-from excise.release.provenance import (
-    CARD,
-    CHANGES,
-    EXTRAS,
-    RECIPE,
-    RECORD,
-    SIGNATURE,
-    Base,
-    Edited,
-    File,
-    Program,
-    Prompts,
-    Publishing,
-    Record,
-    write_record,
-)
+from excise.release.carried import card_data, carried_card, carried_files, licence_texts
+from excise.release.licences import Licence, check_given, licence_of
+from excise.release.names import BASE_CARD, CARD, CHANGES, EXTRAS, PICTURE, RECIPE, RECORD, REPORT, SIGNATURE
+from excise.release.pages import own_files, pages
+from excise.release.provenance import Edited, File, Program, Prompts, Publishing, Record, base_of, write_record
 from excise.release.signing import sign
+from excise.release.verify import look_inside
 from excise.run.job_record import Finished, JobRecord, load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
 from excise.run.results import read_edit_record, read_measures, read_verdict
 from excise.verdict.models import Verdict
-from excise.version import __version__
 
-BASE_CARD = f"{EXTRAS}/base-model-card.md"
-SUMMARY, REPORT = f"{EXTRAS}/report.md", f"{EXTRAS}/report.html"
-PICTURE = f"{EXTRAS}/before-after.png"
+NOT_YET = File(size=0, sha256="0" * 64)
+"""Of a file that is written from the others' names."""
 
 
 def build_release(run: Run) -> Path:
@@ -71,24 +54,32 @@ def _build(run: Run) -> Path:
             + "\n".join(f"  - {reason}" for reason in verdict.reasons)
         )
     recipe = load_recipe(run.recipe)
-    licence, inherited = licence_of(run.edited, recipe.release), base_card(run.edited)
+    check_given(run.edited, recipe.release)
+    licence = licence_of(card_data(carried_card(run.edited)), licence_texts(run.edited), recipe.release)
     unfinished = unfinished_folder(run.release)
-    names = checkpoint_files(run.edited)
-    if taken := sorted({name.split("/")[0] for name in names} & {EXTRAS, CHANGES, RECORD, SIGNATURE}):
-        raise ExciseError(f"{run.edited}: {taken[0]} is a name that a release needs; is the base a release itself?")
+    names = carried_files(run.edited)
+    if (run.edited / EXTRAS).exists() or (run.edited / RECORD).exists():
+        raise ExciseError(f"{run.edited}: {EXTRAS} and {RECORD} are names of a release; is the base a release itself?")
     _copy_files(run, unfinished, names, recipe.release)
-    picture = _draw_picture(run, unfinished, recipe.release)
     record = _record(run, job, finished, recipe, verdict, licence, names)
-    title = recipe.release.title or f"{_short(record.base)}, memorized images excised"
-    write_card(unfinished, title, record, inherited, picture)
-    (unfinished / CHANGES).write_text(_changes(record), encoding="utf-8")
-    there = {name: unfinished / name for name in files_of(unfinished)}
-    listed = {name: File(size=path.stat().st_size, sha256=sha256_file(path)) for name, path in there.items()}
-    write_record(unfinished, record.model_copy(update={"files": listed}))
+    files = {name: _file(unfinished / name) for name in files_of(unfinished)}
+    record = record.model_copy(update={"files": files | dict.fromkeys((CARD, CHANGES), NOT_YET)})
+    for name, text in pages(unfinished, record, recipe).items():
+        (unfinished / name).write_text(text, encoding="utf-8")
+        files[name] = _file(unfinished / name)
+    record = record.model_copy(update={"files": dict(sorted(files.items()))})
+    write_record(unfinished, record)
     if recipe.release.key:
         sign(unfinished, recipe.release.key)
+    faults = [fault for finding in look_inside(unfinished, record) for fault in finding.faults]
+    if faults:
+        raise ExciseError(f"{run.folder}: not released, for `verify` would refuse it:\n  - " + "\n  - ".join(faults))
     put_folder(unfinished, run.release)
     return run.release
+
+
+def _file(path: Path) -> File:
+    return File(size=path.stat().st_size, sha256=sha256_file(path))
 
 
 def published_paths(run: Run) -> list[str]:
@@ -141,7 +132,7 @@ def _record(
     return Record(
         excise=Program(version=job.version, code=hash_json({n: s.fingerprint["code"] for n, s in job.stages.items()})),
         libraries=finished.libraries | {"python": platform.python_version()},
-        base=_base(recipe, finished, {name: pair.base for name, pair in kept.items()}),
+        base=base_of(recipe, finished.sources, {name: pair.base for name, pair in kept.items()}),
         licence=licence,
         edit=_edited(edit, {name: pair.edited for name, pair in kept.items()}),
         prompts=Prompts(tables=finished.tables, texts=texts if recipe.release.prompts else None),
@@ -170,65 +161,17 @@ def _edited(edit: EditRecord, files: dict[str, str]) -> Edited:
     )
 
 
-def _base(recipe: Recipe, finished: Finished, files: dict[str, str]) -> Base:
-    source = finished.sources.get("model.path", "")
-    if source.startswith("hf://") and " " not in source:
-        uri = parse_hf_uri(source)
-        return Base(name=uri.id.rpartition("/")[2], repo=uri.id, revision=uri.revision, files=files)
-    settings = recipe.release
-    name = recipe.model.path.resolve().name
-    return Base(name=name, repo=settings.base, revision=settings.base_revision, files=files)
-
-
-def _short(base: Base) -> str:
-    return (base.repo or base.name).rpartition("/")[2]
-
-
 def _copy_files(run: Run, target: Path, names: tuple[str, ...], settings: Release) -> None:
-    """The checkpoint, licence texts, report, recipe and the base's own card."""
+    """The checkpoint, licence texts, report, picture, recipe and the base's own card."""
     copy_files(run.edited, target, names)
     (target / EXTRAS).mkdir()
-    if (run.edited / CARD).is_file():
-        shutil.copyfile(run.edited / CARD, target / BASE_CARD)
+    if card := carried_card(run.edited):
+        shutil.copyfile(card, target / BASE_CARD)
     for file in settings.license_files:
         shutil.copyfile(file, target / file.name)
-    shutil.copyfile(run.summary, target / SUMMARY)
-    if settings.prompts and settings.pictures == "all":  # it shows both
+    own = own_files(settings)
+    if REPORT in own:
         shutil.copyfile(run.report, target / REPORT)
+    if PICTURE in own:
+        before_after(run, memorized=settings.pictures == "all").save(target / PICTURE, optimize=True)
     shutil.copyfile(run.recipe, target / RECIPE)
-
-
-def _draw_picture(run: Run, target: Path, settings: Release) -> tuple[str, str] | None:
-    if settings.pictures == "none":
-        return None
-    image, says = before_after(run, memorized=settings.pictures == "all")
-    image.save(target / PICTURE, optimize=True)
-    return PICTURE, says
-
-
-def _changes(record: Record) -> str:
-    """The notice of modification that licences ask for."""
-    base, edit = record.base, record.edit
-    origin = f"{base.repo or f'the checkpoint “{base.name}”'}" + (f", commit {base.revision}" if base.revision else "")
-    lines = [
-        "# Changes",
-        "",
-        f"This model is a modified copy of {origin}.",
-        f"The files below were changed by excise {__version__}: it has {said(edit.tensors)}, in",
-        f"{len(edit.tensors)} tensors. All other files of the model are unmodified copies; `{CARD}`, `{CHANGES}`,",
-        f"`{RECORD}` and the folder `{EXTRAS}` were added. The card of the original, where it had one, is",
-        f"`{BASE_CARD}`.",
-        "",
-        "| changed file | sha256 before | sha256 after |",
-        "| --- | --- | --- |",
-        *(f"| {name} | {base.files[name]} | {edit.files[name]} |" for name in edit.changed),
-        "",
-        "| changed tensor | file | entries changed | of | sha256 after |",
-        "| --- | --- | ---: | ---: | --- |",
-        *(
-            f"| {name} | {file} | {copy.changed:,} | {tensor.entries:,} | {copy.after} |"
-            for name, tensor in edit.tensors.items()
-            for file, copy in tensor.copies.items()
-        ),
-    ]
-    return "\n".join(lines) + "\n"

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from excise.checkpoint.folder import LICENCES
 from excise.errors import ExciseError
-from excise.files.models import Part
+from excise.files.models import LicenceId, Line, Link, Part
 from excise.recipe import Release
-
-RESERVED = ("README.md", "CHANGES.md", "EXCISE.json", "model.sig", "model_index.json")
+from excise.release.contents import content_fault
+from excise.release.names import Kind, is_text_name
 
 
 class Licence(Part):
     """As a model card says it."""
 
-    id: str | None
-    name: str | None
-    link: str | None
+    id: LicenceId | None
+    name: Line | None
+    link: Link | None
     texts: tuple[str, ...] = Field(strict=False)
     """Names of the files that hold it, in the release's root."""
 
@@ -41,48 +40,56 @@ class Licence(Part):
         return None
 
 
-def base_card(folder: Path) -> dict[str, Any]:
-    """What the card of a checkpoint says of itself; empty where there is none.
+def licence_of(card: Mapping[str, Any], found: Collection[str], settings: Release) -> Licence:
+    """The licence of a base; its own card comes before the recipe.
+
+    Args:
+        card: the metadata of the base's card.
+        found: texts that lie in the base's folder.
+        settings: the recipe's.
 
     Raises:
-        ExciseError: the card's head is not valid YAML.
+        ExciseError: the recipe states another licence than the card, or the card one that is no name.
     """
-    path = folder / "README.md"
-    if not path.is_file():
-        return {}
-    try:
-        found: dict[str, Any] = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict()
-    except Exception as error:  # the YAML library's own kinds of error, and the client's
-        raise ExciseError(f"{path}: its metadata cannot be read: {error}; correct or remove it") from error
-    return found
-
-
-def licence_of(folder: Path, settings: Release) -> Licence:
-    """The licence of the base whose files are in ``folder``; its own card comes before the recipe.
-
-    Raises:
-        ExciseError: the recipe states another licence than the card; as `base_card`; a text is not there.
-    """
-    card = base_card(folder)
     stated = card.get("license")
     if stated and settings.license and stated != settings.license:
         raise ExciseError(
             f"release.license: the base's card says {stated!r}, the recipe {settings.license!r}; remove the key"
         )
-    found = {path.name for pattern in LICENCES for path in folder.glob(pattern) if path.is_file()}
+    given = {file.name for file in settings.license_files}
+    try:
+        return Licence(
+            id=stated or settings.license,
+            name=card.get("license_name") or settings.license_name,
+            link=card.get("license_link") or settings.license_link,
+            texts=tuple(sorted({*found, *given})),
+        )
+    except ValidationError as error:
+        key = error.errors()[0]["loc"][0]
+        raise ExciseError(
+            f"the base's card: license{'' if key == 'id' else f'_{key}'}: not as the Hub writes it: "
+            f"{error.errors()[0]['msg']}; correct the README.md in the base's folder, and run excise again"
+        ) from error
+
+
+def check_given(folder: Path, settings: Release) -> None:
+    """Refuse texts of the recipe that cannot go along with the base in ``folder``.
+
+    Raises:
+        ExciseError: one is not there, is no text, or has a name that is taken or may not be in a release.
+    """
     given = [file.name for file in settings.license_files]
-    if len(set(given)) < len(given) or set(given) & set(RESERVED):
-        raise ExciseError(f"release.license_files: names that differ, and are not excise's own, are needed: {given}")
+    if len(set(given)) < len(given) or not all(map(is_text_name, given)):
+        raise ExciseError(
+            "release.license_files: names that differ, and are not excise's own, are needed, of letters, digits and "
+            f"dashes, ending in .txt, .md or nothing: {given}"
+        )
     for file in settings.license_files:
         if not file.is_file():
             raise ExciseError(f"release.license_files: {file} is not there; correct the path")
+        if fault := content_fault(file, Kind.TEXT):
+            raise ExciseError(f"release.license_files: {file} {fault}; give a plain text in UTF-8")
         if (folder / file.name).exists():
             raise ExciseError(
                 f"release.license_files: the base has a file {file.name}; remove the key, or rename yours"
             )
-    return Licence(
-        id=stated or settings.license,
-        name=card.get("license_name") or settings.license_name,
-        link=card.get("license_link") or settings.license_link,
-        texts=tuple(sorted(found | {file.name for file in settings.license_files})),
-    )

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from huggingface_hub import parse_hf_uri
 from pydantic import AfterValidator, Field, ValidationError
 
 from excise.edits.edit_record import ChangedTensor
 from excise.errors import ExciseError
-from excise.files.models import Count, Hash, Part
-from excise.recipe import Release
+from excise.files.models import Commit, Count, Hash, Line, Part, RepoId
+from excise.recipe import Recipe, Release
+from excise.release.contents import LIMITS
 from excise.release.licences import Licence
+from excise.release.names import OWN, Kind, is_plain
+from excise.release.names import RECORD as RECORD
+from excise.release.names import SIGNATURE as SIGNATURE
 from excise.verdict.models import Verdict
-
-RECORD, SIGNATURE, CARD, CHANGES, EXTRAS = "EXCISE.json", "model.sig", "README.md", "CHANGES.md", "excise"
-RECIPE = f"{EXTRAS}/recipe.toml"
 
 
 def _plain(name: str) -> str:
     """A name inside the folder, which can be no other file's, and no file's elsewhere."""
-    path = PurePosixPath(name)
-    if str(path) != name or path.is_absolute() or "\\" in name or not path.parts or {"..", "."} & set(path.parts):
-        raise ValueError(f"{name!r} is not a plain name of a file in the folder")
+    if not all(map(is_plain, name.split("/"))):
+        raise ValueError(f"{name!a} is not a plain name of a file in the folder")
     return name
 
 
@@ -44,7 +47,7 @@ class File(Part):
 class Program(Part):
     """What made the run."""
 
-    version: str
+    version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){0,3}((a|b|rc|\.dev|\.post)\d{1,4}){0,3}$")]
     code: Hash
     """Of the code of all stages, as it was when they ran."""
 
@@ -52,9 +55,9 @@ class Program(Part):
 class Base(Part):
     """What was edited; None for what is not known."""
 
-    name: str
-    repo: str | None
-    revision: str | None
+    name: Line
+    repo: RepoId | None
+    revision: Commit | None
     files: dict[Name, Hash]
 
 
@@ -106,10 +109,29 @@ class Record(Part):
     sha256: str = ""
 
     def own(self) -> set[str]:
-        """Listed files that do not come from the base."""
-        return {name for name in self.files if name in (CARD, CHANGES) or name.startswith(f"{EXTRAS}/")} | {
-            name for name in self.licence.texts if name not in self.base.files
-        }
+        """Listed files that do not come from the base: excise's, and texts of the licence that the recipe gave."""
+        return self.files.keys() & (OWN.keys() - {RECORD, SIGNATURE} | set(self.licence.texts) - self.base.files.keys())
+
+    @property
+    def added(self) -> list[str]:
+        """Every file of the release that does not come from the base, sorted."""
+        return sorted(self.own() | {RECORD} | ({SIGNATURE} if self.signed else set()))
+
+
+def base_of(recipe: Recipe, sources: Mapping[str, str], files: dict[str, str]) -> Base:
+    """What was edited: where it came from, if that was the Hub, else what the recipe says of it.
+
+    Args:
+        recipe: the job's.
+        sources: where what the recipe names elsewhere came from, by key.
+        files: sha256 of each file that goes along.
+    """
+    source = sources.get("model.path", "")
+    if source.startswith("hf://") and " " not in source:
+        uri = parse_hf_uri(source)
+        return Base(name=uri.id.rpartition("/")[2], repo=uri.id, revision=uri.revision, files=files)
+    name = re.sub(r"[^A-Za-z0-9 ._+()-]", "_", recipe.model.path.resolve().name)
+    return Base(name=name, repo=recipe.release.base, revision=recipe.release.base_revision, files=files)
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -126,6 +148,8 @@ def read_record(folder: Path) -> Record:
         ExciseError: there is none, or it is not as it was written.
     """
     path = folder / RECORD
+    if path.is_file() and path.stat().st_size > LIMITS[Kind.RECORD]:
+        raise ExciseError(f"{path}: is larger than any record is; fetch the release again")
     try:
         text = path.read_bytes().decode("utf-8")
         content = json.loads(text)

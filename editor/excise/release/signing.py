@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from excise.errors import ExciseError
-from excise.release.provenance import SIGNATURE
+from excise.release.names import SIGNATURE
+from excise.release.safety import OF_THE_CLIENT as OF_THE_CLIENT
+from excise.release.safety import OF_THE_HUB as OF_THE_HUB
 
 MISSING = "signing needs more libraries; install them with: pip install 'excise[signing]'"
-OF_THE_HUB, OF_THE_CLIENT = ".gitattributes", ".cache/huggingface"
-"""A file that the Hub adds to a repository, and a folder that its client adds to a download."""
 
 
 def sign(folder: Path, key: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -68,6 +69,12 @@ def render(template: str, content: dict[str, Any], escape: bool, package: str = 
         escape: for HTML, where captions must not become markup.
         package: whose template it is.
     """
+    return _environment(escape, package).get_template(template).render(content)
+
+
+@cache
+def _environment(escape: bool, package: str) -> Environment:
+    """Where templates are found, kept so that each is compiled once."""
     loaders = [PackageLoader(name) for name in dict.fromkeys((package, PACKAGE))]
     environment = Environment(
         loader=ChoiceLoader(loaders),
@@ -79,4 +86,4 @@ def render(template: str, content: dict[str, Any], escape: bool, package: str = 
     )
     for name in FILTERS:
         environment.filters[name] = getattr(words, name)
-    return environment.get_template(template).render(content)
+    return environment
