@@ -28,7 +28,7 @@ def test_the_blocks_of_the_documentation_run(
     recipe = write_recipe(tmp_path / "recipes" / "testbed.toml", tiny_recipe, changes)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     found: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, str(DOCS), "exec"), found)
@@ -42,6 +42,7 @@ def test_the_blocks_of_the_documentation_run(
         difference.tensor for difference in excise.compare_checkpoints(loaded.model.path, run.checkpoint().folder)
     }
     assert changed == set(run.edit_record.tensors)
+    assert found["exported"].path.stat().st_size == found["exported"].size
     assert found["finding"].what == "base" and not found["finding"].faults, "the release was made and verified"
 
 

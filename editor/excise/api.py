@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from excise.checkpoint import Checkpoint
     from excise.checkpoint.compare import Difference
+    from excise.checkpoint.exported import Exported
     from excise.edits import Edit
     from excise.edits.edit_record import EditRecord
     from excise.release.verify import Finding
@@ -198,14 +199,36 @@ def applied(pipeline: DiffusionPipeline, edit: Edit) -> Iterator[None]:
 
 
 def compare_checkpoints(base: Path | str, edited: Path | str) -> tuple[Difference, ...]:
-    """Every difference between two checkpoint folders, by file and tensor.
+    """Every difference between two checkpoints, by file and tensor.
+
+    Each is a folder or a single file in the original layout; of one of each, what both may have is compared.
 
     Raises:
-        ExciseError: no such folder, or a file that is not what its name says.
+        ExciseError: no such folder or file, or a file that is not what its name says.
     """
-    from excise.checkpoint.compare import compare_folders
+    from excise.checkpoint.compare_single import compare
 
-    return compare_folders(Path(base), Path(edited))
+    return compare(Path(base), Path(edited)).differences
+
+
+def export_single_file(
+    folder: Path | str, path: Path | str, base: Path | None = None, variant: str | None = None, overwrite: bool = False
+) -> Exported:
+    """Write a run's edited checkpoint, or a checkpoint, as one file in the layout of the original Stable Diffusion.
+
+    Args:
+        folder: of a run, or of a checkpoint of Stable Diffusion 1, 2 or XL in diffusers layout.
+        path: the file, which appears whole or not at all.
+        base: the single file that the run was made of, if it is no longer where the recipe says.
+        variant: precision variant of the weights; None takes those that are loaded.
+        overwrite: replace a file that is there.
+
+    Raises:
+        ExciseError: another architecture, a base that is not the run's, or a place that is taken or cannot be written.
+    """
+    from excise.release.export import export_single_file
+
+    return export_single_file(Path(folder), Path(path), base, variant, overwrite)
 
 
 def verify_release(folder: Path | str, public_key: Path | None = None, base: Path | None = None) -> tuple[Finding, ...]:

@@ -10,6 +10,9 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from excise.checkpoint import Checkpoint
+from excise.checkpoint.export_folder import of_folder
+from excise.checkpoint.exported import write_contents
 from excise.errors import ExciseError
 from excise.report.differences import find_differences, read_plan, show_differences
 from excise.run.layout import Run
@@ -124,3 +127,54 @@ def test_what_is_no_record_is_refused(tried: Tried, run: Run, content: str | Non
 def test_folders_that_are_not_there(tried: Tried, run: Run) -> None:
     with pytest.raises(ExciseError, match="no such folder; give two checkpoint folders"):
         compared(tried, run.folder / "nowhere")
+
+
+@pytest.fixture
+def singles(tried: Tried, tmp_path: Path) -> tuple[Path, Path]:
+    """Base and edited checkpoint of the run, each as one file."""
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    for folder, path in ((tried.recipe.model.path, before), (tried.run.edited, after)):
+        write_contents(of_folder(Checkpoint.open(folder)), path)
+    return before, after
+
+
+def shown(base: Path, edited: Path, record: Path | None) -> tuple[bool, str]:
+    console = Console(width=200, record=True, file=io.StringIO())
+    found = find_differences(base, edited, record)
+    show_differences(found, console)
+    return found.as_planned, console.export_text()
+
+
+def test_a_single_file_on_either_side_is_compared_with_the_plan(
+    tried: Tried, run: Run, singles: tuple[Path, Path]
+) -> None:
+    before, after = singles
+    base, planned = tried.recipe.model.path, read_edit_record(run).tensors
+    for pair in ((before, run.edited), (base, after), (before, after)):
+        good, text = shown(*pair, run.edit_record)
+        assert good and f"exactly what {run.edit_record} says" in text, text
+        assert all(f"│ {WEIGHTS} │ {name} " in text for name in planned)
+        assert ("not compared" in text) == (pair != (before, after))
+    weights = load_file(after)
+    place = "model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
+    weights[place][-1, -1] += 1
+    weights["first_stage_model.quant_conv.bias"][0] += 1
+    save_file(weights, after, {"format": "pt"})
+    for start in (base, before):
+        good, text = shown(start, after, run.edit_record)
+        assert not good and text.count("not as planned") == 4
+        name = "mid_block.attentions.0.transformer_blocks.0.ff.net.2.weight"
+        assert f"{name} does not have the sha256 that is recorded" in text and "entries, and" in text
+        assert "quant_conv.bias differs, and is not in the plan" in text
+
+
+def test_two_files_need_the_folder_that_names_their_tensors(run: Run, singles: tuple[Path, Path]) -> None:
+    before, after = singles
+    elsewhere = run.folder / "elsewhere" / "edit.json"
+    elsewhere.parent.mkdir()
+    run.edit_record.rename(elsewhere)
+    assert shown(before, before, None)[0]
+    good, text = shown(before, after, None)
+    assert not good and "no edit.json beside the edited file" in text
+    with pytest.raises(ExciseError, match=r"elsewhere/edit\.json: names tensors as diffusers does"):
+        shown(before, after, elsewhere)

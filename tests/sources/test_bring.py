@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
@@ -117,12 +118,19 @@ def test_a_single_file_with_the_configuration_that_diffusers_takes_it_for(
     file = save_original(build_tiny_pipeline(seed=0), tmp_path / "tiny.safetensors")
     at = hub.add_repo("acme/single", {"tiny.safetensors": file.read_bytes()})
     recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe, {"model.path": "hf://acme/single/tiny.safetensors"})
-    done = excise("run", recipe, "--until", "collect", "--out", tmp_path / "run")
+    done = excise("plan", recipe, "--out", tmp_path / "run")
+    assert done.exit_code == 0 and "7 (ffn)" in done.stdout, done.output
+    assert not list(at_home.rglob("*tiny.safetensors"))  # of the file itself only the header
+    done = excise("run", recipe, "--until", "edit", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     source = json.loads((tmp_path / "run" / "job.json").read_text())["sources"]["model.path"]
     assert f"hf://models/acme/single@{at}/tiny.safetensors" in source and f"hf://models/{usual}@{commit}" in source
     cached = at_home / "hub" / f"models--{usual.replace('/', '--')}"
     assert not list(cached.rglob("*.safetensors"))  # of the configuration's repository no weights
+    done = excise("export", tmp_path / "run", "--single-file", tmp_path / "edited.safetensors")
+    assert done.exit_code == 0, done.output
+    before, after = load_file(file), load_file(tmp_path / "edited.safetensors")
+    assert sum(not torch.equal(value, before[name]) for name, value in after.items()) == 7
 
 
 @pytest.mark.e2e

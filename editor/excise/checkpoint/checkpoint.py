@@ -74,13 +74,15 @@ class Checkpoint:
         """Names of the components that have folders, sorted."""
         return components_of(self.index)
 
-    def configuration(self, component: str | None = None) -> dict[str, Any]:
+    def configuration(self, component: str | None = None, name: str = "config.json") -> dict[str, Any]:
         """``config.json`` of a component, of the denoiser if none is named; empty where there is none.
+
+        ``name`` is for what has its configuration in another file, as schedulers have.
 
         Raises:
             ExciseError: the file is not a JSON object.
         """
-        file = (self.folder / component if component else self.denoiser) / "config.json"
+        file = (self.folder / component if component else self.denoiser) / name
         try:
             found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         except (OSError, ValueError, RecursionError) as error:

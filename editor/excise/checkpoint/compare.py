@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from excise.checkpoint.folder import CARD, INDEX, checkpoint_files
-from excise.checkpoint.tensorfile import BITS, Entry, read_header
+from excise.checkpoint.pieces import Piece
+from excise.checkpoint.tensorfile import BITS, read_header
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
-
-BLOCK = 2**24
-"""Bytes compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def compare_folders(base: Path, edited: Path, only: Collection[str] | None = Non
     found = [Difference(name, "", "is not in the edited folder") for name in missing]
     found += [Difference(name, "", "is not in the base folder") for name in names[1] - names[0]]
     for name in names[0] & names[1]:
-        found += _compare_files(base / name, edited / name, name)
+        found += compare_files(base / name, edited / name, name)
     return tuple(sorted(found, key=lambda difference: (difference.file, difference.tensor)))
 
 
@@ -63,7 +62,8 @@ def _files(folder: Path) -> Iterator[Path]:
     return (file for file in folder.rglob("*") if file.is_file())
 
 
-def _compare_files(base: Path, edited: Path, name: str) -> Iterator[Difference]:
+def compare_files(base: Path, edited: Path, name: str) -> Iterator[Difference]:
+    """Every difference between two files that are called ``name``."""
     if base.samefile(edited):
         return
     if base.suffix != ".safetensors":
@@ -73,17 +73,23 @@ def _compare_files(base: Path, edited: Path, name: str) -> Iterator[Difference]:
     before, after = read_header(base), read_header(edited)
     for tensor in sorted(before.keys() | after.keys()):
         old, new = before.get(tensor), after.get(tensor)
-        if old is None or new is None:
-            yield Difference(name, tensor, "was added" if old is None else "is missing")
-        elif (old.dtype, old.shape) != (new.dtype, new.shape):
-            yield Difference(name, tensor, f"is {new.dtype} {new.shape}, was {old.dtype} {old.shape}")
-        elif (counts := _changed(base, old, edited, new))[0]:
-            yield Difference(
-                name, tensor, "entries", counts[0], 8 * (old.stop - old.start) // BITS[old.dtype], counts[1]
-            )
+        yield from compare_tensors(
+            name, tensor, None if old is None else Piece(base, old), None if new is None else Piece(edited, new)
+        )
     first = min(entry.start for entry in before.values()), min(entry.start for entry in after.values())
     if _read(base, 0, first[0]) != _read(edited, 0, first[1]):
         yield Difference(name, "", "has another header")
+
+
+def compare_tensors(name: str, tensor: str, base: Piece | None, edited: Piece | None) -> Iterator[Difference]:
+    """The difference between two tensors, if there is one; ``name`` is that of their file."""
+    if base is None or edited is None:
+        yield Difference(name, tensor, "was added" if base is None else "is missing")
+        return
+    if (base.dtype, base.shape) != (edited.dtype, edited.shape):
+        yield Difference(name, tensor, f"is {edited.dtype} {edited.shape}, was {base.dtype} {base.shape}")
+    elif (counts := _changed(base, edited))[0]:
+        yield Difference(name, tensor, "entries", counts[0], math.prod(base.shape), counts[1])
 
 
 def _read(path: Path, start: int, size: int) -> bytes:
@@ -92,12 +98,14 @@ def _read(path: Path, start: int, size: int) -> bytes:
         return file.read(size)
 
 
-def _changed(base: Path, old: Entry, edited: Path, new: Entry) -> tuple[int, int]:
+def _changed(base: Piece, edited: Piece) -> tuple[int, int]:
     """Entries whose bits differ, and of these those that are not all zero; bytes, of numbers that do not fill bytes."""
-    width, changed, not_zero = max(1, BITS[old.dtype] // 8), 0, 0
-    for offset in range(0, old.stop - old.start, BLOCK):  # BLOCK is a multiple of every width
-        size = min(BLOCK, old.stop - old.start - offset)
-        pair = _read(base, old.start + offset, size), _read(edited, new.start + offset, size)
+    width, changed, not_zero = max(1, BITS[base.dtype] // 8), 0, 0
+    if base.as_stored and edited.as_stored:
+        pairs = zip(base.blocks(), edited.blocks(), strict=True)
+    else:
+        pairs = zip((base.whole(),), (edited.whole(),), strict=True)
+    for pair in pairs:
         if pair[0] != pair[1]:
             a, b = (np.frombuffer(block, dtype=np.uint8).reshape(-1, width) for block in pair)
             differs = (a != b).any(axis=1)

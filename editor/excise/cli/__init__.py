@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from excise.cli.common import AS_JSON, print_json
+from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
 from excise.cli.testbed import testbed
@@ -47,5 +48,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, sweep, plan, diff, release, verify, publish, testbed):
+for command in (run, show, sweep, plan, diff, export, release, verify, publish, testbed):
     main.add_command(command)

@@ -14,6 +14,8 @@ REFUSED = 3
 """Exit code where the verdict refuses the edit."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+CHECKPOINT = click.Path(path_type=Path)
+"""A folder in diffusers layout, or a single file."""
 AS_JSON = "excise.json"
 """In a context's ``meta``: whether the command was asked for JSON."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from excise.cli.common import FILE, FOLDER, json_option, print_json, print_run, speaker
+from excise.cli.common import CHECKPOINT, FILE, FOLDER, json_option, print_json, print_run, speaker
 from excise.job.names import NAMES
 from excise.recipe import load_recipe
 
@@ -100,15 +100,16 @@ def plan(recipe: Path, out: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("base", type=FOLDER)
-@click.argument("edited", type=FOLDER)
+@click.argument("base", type=CHECKPOINT)
+@click.argument("edited", type=CHECKPOINT)
 @click.option("--plan", type=FILE, help="Record of the edit.  [default: the edit.json beside EDITED]")
 @json_option
 def diff(base: Path, edited: Path, plan: Path | None, as_json: bool) -> None:
     """Compare EDITED with BASE, tensor by tensor.
 
-    Exits 1 if anything differs that the record of the edit does not name, or if there is no record and anything
-    differs at all.
+    Each is a checkpoint folder, or a single file in the original layout. Of one of each, what both may have is
+    compared, and what cannot be is named. Exits 1 if anything differs that the record of the edit does not name, or if
+    there is no record and anything differs at all.
     """
     from rich.console import Console
 

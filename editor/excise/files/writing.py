@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,3 +69,38 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which has no name until the block ends: whatever ends the process before, nothing of it is left.
+
+    Where the file system has no such files, it is a hidden one beside ``path``, which does not outlast an error, and
+    which the next writer of ``path`` removes.
+    """
+    hidden = path.with_name(f".{path.name}.unfinished")
+    hidden.unlink(missing_ok=True)
+    place = os.open(path.parent, os.O_RDONLY)
+    try:
+        nameless, number = True, os.open(".", os.O_TMPFILE | os.O_RDWR, 0o666, dir_fd=place)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            os.close(place)
+            raise
+        nameless, number = False, os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    try:
+        with os.fdopen(number, "wb") as file:
+            yield file
+            file.flush()
+            if nameless:
+                try:
+                    os.link(f"/proc/self/fd/{number}", path.name, dst_dir_fd=place)
+                    return
+                except FileExistsError:  # a link never replaces
+                    os.link(f"/proc/self/fd/{number}", hidden.name, dst_dir_fd=place)
+            os.replace(hidden, path)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(place)

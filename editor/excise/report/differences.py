@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +15,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from excise.checkpoint.compare import Difference, compare_folders
-from excise.edits.edit_record import EditRecord
+from excise.checkpoint.compare import Difference
+from excise.checkpoint.compare_single import compare
+from excise.checkpoint.pieces import Piece
+from excise.edits.edit_record import ChangedTensor, EditRecord
 from excise.edits.planned import altered, unplanned
 from excise.errors import ExciseError
 from excise.run.layout import Run
@@ -46,6 +50,8 @@ class Differences:
     found: tuple[Difference, ...]
     faults: tuple[str, ...]
     """What is not as planned."""
+    notes: tuple[str, ...] = ()
+    """What could not be compared."""
 
     @property
     def as_planned(self) -> bool:
@@ -60,6 +66,7 @@ class Differences:
             "record": str(self.record) if self.record else None,
             "as_planned": self.as_planned,
             "faults": self.faults,
+            "notes": self.notes,
             "differences": [asdict(difference) for difference in self.found],
         }
 
@@ -68,8 +75,8 @@ def find_differences(base: Path, edited: Path, record: Path | None) -> Differenc
     """Compare two checkpoints, and what differs with what was planned.
 
     Args:
-        base: checkpoint folder before the edit.
-        edited: after it.
+        base: before the edit: a checkpoint folder, or a single file in the original layout.
+        edited: after it, likewise.
         record: the edit's record; None takes the one beside ``edited``, where there is one.
 
     Raises:
@@ -77,11 +84,18 @@ def find_differences(base: Path, edited: Path, record: Path | None) -> Differenc
     """
     if record is None and Run(edited.parent).edit_record.is_file():
         record = Run(edited.parent).edit_record
-    found = compare_folders(base, edited)
+    if record is not None and base.is_file() and edited.is_file() and not Run(record.parent).edited.is_dir():
+        raise ExciseError(
+            f"{record}: names tensors as diffusers does, and the two files have other names; leave it in the folder of "
+            "its run, beside the edited checkpoint"
+        )
+    compared = compare(base, edited, None if record is None else Run(record.parent).edited)
+    found, notes = compared.differences, compared.notes
     if record is None:
-        return Differences(base, edited, None, found, ())
-    planned = read_plan(record).tensors
-    return Differences(base, edited, record, found, (*unplanned(found, planned), *altered(edited, planned)))
+        return Differences(base, edited, None, found, (), notes)
+    planned = _among(read_plan(record).tensors, compared.files)
+    differing = altered(edited, planned) if edited.is_dir() else _unlike(compared.pieces, planned)
+    return Differences(base, edited, record, found, (*unplanned(found, planned), *differing), notes)
 
 
 def show_differences(differences: Differences, console: Console) -> None:
@@ -91,9 +105,12 @@ def show_differences(differences: Differences, console: Console) -> None:
         console.print(_table(file, list(found)))
     if not differences.found:
         console.print("no difference")
+    for note in differences.notes:
+        console.print(note, markup=False)
     if differences.record is None:
+        what = "file" if differences.edited.is_file() else "folder"
         console.print(
-            f"no {Run.edit_record.name} beside the edited folder, so nothing says what was planned; name it with --plan"
+            f"no {Run.edit_record.name} beside the edited {what}, so nothing says what was planned; name it with --plan"
         )
         return
     for fault in differences.faults:
@@ -119,3 +136,24 @@ def _table(file: str, found: list[Difference]) -> Table:
             numbers = (one.what, "", "")
         table.add_row(Text(one.tensor or "(the file)"), *numbers)
     return table
+
+
+def _among(planned: dict[str, ChangedTensor], files: frozenset[str] | None) -> dict[str, ChangedTensor]:
+    """What was planned of the files that were compared: a single file holds one copy of the weights."""
+    if files is None:
+        return planned
+    kept = {
+        name: {file: copy for file, copy in tensor.copies.items() if file in files} for name, tensor in planned.items()
+    }
+    return {name: tensor.model_copy(update={"copies": kept[name]}) for name, tensor in planned.items()}
+
+
+def _unlike(pieces: Mapping[tuple[str, str], Piece], planned: Mapping[str, ChangedTensor]) -> Iterator[str]:
+    """Tensors of an edited single file that are not those of the record."""
+    for name, tensor in planned.items():
+        for file, copy in tensor.copies.items():
+            piece = pieces.get((file, name))
+            if piece is None:
+                yield f"{file}: {name} is not there, though it is said to be changed"
+            elif hashlib.sha256(piece.whole()).hexdigest() != copy.after:
+                yield f"{file}: {name} does not have the sha256 that is recorded"

@@ -7,6 +7,7 @@ made of hard links to the Hub's cache where the disk can do that.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ CHECKPOINTS = ("path", "twin")
 """Keys of ``[model]`` that name checkpoints."""
 TABLES = ("memorized", "ordinary", "judged", "never_seen")
 SINGLE_FILE = ".safetensors"
+_CONVERTED = re.compile(r"(.+) \(sha256 ([0-9a-f]{64})\), converted by ")
 
 
 def is_elsewhere(recipe: Recipe) -> bool:
@@ -61,12 +63,22 @@ def pinned(recipe: Recipe, sources: dict[str, str]) -> Recipe:
     return _changed(recipe, model, {key: plain[f"prompts.{key}"] for key in TABLES if f"prompts.{key}" in plain})
 
 
+def converted_from(origin: str) -> tuple[str, str] | None:
+    """Name or address, and sha256, of the single file that a checkpoint was converted from; None if it was not.
+
+    Args:
+        origin: where the checkpoint came from, as `bring` says.
+    """
+    found = _CONVERTED.match(origin)
+    return None if found is None else (found[1], found[2])
+
+
 @contextmanager
 def sketched(recipe: Recipe) -> Iterator[Recipe]:
     """The recipe with local paths for as long as the context lasts, without fetching weights.
 
     Raises:
-        ExciseError: as `bring`; a single-file checkpoint, of which there is nothing to see before it is converted.
+        ExciseError: as `bring`.
     """
     with tempfile.TemporaryDirectory(prefix="excise-") as scratch:
         model: dict[str, Any] = {}
@@ -74,12 +86,13 @@ def sketched(recipe: Recipe) -> Iterator[Recipe]:
             path = getattr(recipe.model, key)
             if path is None or not _is_foreign(path):
                 continue
-            if path.suffix == SINGLE_FILE:
-                raise ExciseError(f"model.{key}: {path} is converted first; `excise run --until collect` does that")
-            from excise.sources.fetch import parse_uri, sketch_checkpoint
-
             place = Path(scratch) / key
-            sketch_checkpoint(parse_uri(f"model.{key}", str(hub_address(path))), place)
+            if path.suffix == SINGLE_FILE:
+                _sketch_single_file(recipe, f"model.{key}", path, place)
+            else:
+                from excise.sources.fetch import parse_uri, sketch_checkpoint
+
+                sketch_checkpoint(parse_uri(f"model.{key}", str(hub_address(path))), place)
             model[key] = place
         yield _changed(recipe, model, _bring_tables(recipe)[0])
 
@@ -127,8 +140,8 @@ def _bring_checkpoint(recipe: Recipe, key: str, path: Path, target: Path) -> str
 
 
 def _bring_single_file(recipe: Recipe, key: str, path: Path, target: Path) -> str:
-    from excise.checkpoint.single_file import convert, usual_configuration
-    from excise.sources.fetch import fetch_checkpoint, fetch_file, parse_uri
+    from excise.checkpoint.single_file import convert
+    from excise.sources.fetch import fetch_file, parse_uri
 
     name, origin = str(path), path.name
     if address := hub_address(path):
@@ -136,26 +149,43 @@ def _bring_single_file(recipe: Recipe, key: str, path: Path, target: Path) -> st
         path, origin = fetched.folder / fetched.files[0], fetched.uri.to_uri()
     if not path.is_file():
         raise ExciseError(f"{key}: {name}: no such file; correct the path")
-    configuration = recipe.model.configuration
-    described = hub_address(configuration) if configuration else f"hf://{usual_configuration(path)}"
-    folder, source = configuration, ""
-    if configuration and not described:
-        if not configuration.is_dir():
-            raise ExciseError(f"model.configuration: {configuration}: no such folder; correct the path")
-        source = f"{configuration} (sha256 {hash_path(configuration)})"
-    if described:
-        found = fetch_checkpoint(parse_uri("model.configuration", described), weights=False)
-        folder, source = found.folder, found.uri.to_uri()
-    assert folder is not None
-    origin = (
-        f"{origin} (sha256 {sha256_file(path)}), converted by diffusers {version('diffusers')} "
-        f"with the configuration of {source}"
-    )
+    folder, source = _configuration(recipe, path)
+    origin = f"{origin} (sha256 {sha256_file(path)}), converted by diffusers {version('diffusers')} "
+    origin += f"with the configuration of {source}"
     if not _is_there(target, origin):
         converted = target.with_name(f".{target.name}.converted")
         convert(path, folder, converted)
         _keep(converted, target, origin)
     return origin
+
+
+def _sketch_single_file(recipe: Recipe, key: str, path: Path, target: Path) -> None:
+    """The folder that a single file would be converted into, of headers without weights."""
+    from excise.checkpoint.single_file import sketch
+    from excise.sources.fetch import parse_uri, sketch_file
+
+    if address := hub_address(path):
+        path = target.with_name(f"{target.name}{SINGLE_FILE}")
+        sketch_file(parse_uri(key, address), path)
+    if not path.is_file():
+        raise ExciseError(f"{key}: {path}: no such file; correct the path")
+    sketch(path, _configuration(recipe, path)[0], target)
+
+
+def _configuration(recipe: Recipe, path: Path) -> tuple[Path, str]:
+    """Folder of the configuration of a single file's components, and where that came from."""
+    from excise.checkpoint.single_file import usual_configuration
+    from excise.sources.fetch import fetch_checkpoint, parse_uri
+
+    configuration = recipe.model.configuration
+    described = hub_address(configuration) if configuration else f"hf://{usual_configuration(path)}"
+    if described:
+        found = fetch_checkpoint(parse_uri("model.configuration", described), weights=False)
+        return found.folder, found.uri.to_uri()
+    assert configuration is not None
+    if not configuration.is_dir():
+        raise ExciseError(f"model.configuration: {configuration}: no such folder; correct the path")
+    return configuration, f"{configuration} (sha256 {hash_path(configuration)})"
 
 
 def _note(target: Path) -> Path:

@@ -164,6 +164,20 @@ def sketch_checkpoint(uri: HfUri, folder: Path) -> Fetched:
     return Fetched(folder, (*fetched.files, *found), fetched.uri)
 
 
+def sketch_file(uri: HfUri, place: Path) -> None:
+    """The header of a safetensors file of a repository, in a file of its full size.
+
+    Raises:
+        ExciseError: there is none.
+    """
+    with hub_explained(uri.to_uri()):
+        found = HfApi().get_paths_info(uri.id, uri.path_in_repo, revision=uri.revision)
+        if not found or not isinstance(found[0], RepoFile):
+            raise ExciseError(f"{uri.to_uri()}: no such file in the repository; correct its path")
+        name = f"{uri.id}@{uri.revision}/{uri.path_in_repo}" if uri.revision else f"{uri.id}/{uri.path_in_repo}"
+        _sketch(HfFileSystem(), name, found[0].size, place)
+
+
 def _sketch(system: HfFileSystem, name: str, size: int, place: Path) -> None:
     """A file of ``size`` bytes that holds the header of a safetensors file on the Hub."""
     start = system.cat_file(name, start=0, end=8)
