@@ -15,6 +15,7 @@ class Action:
     kind: str
     code: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
     seconds: float = 0.0
     function: Callable[[], object] | None = None
 
@@ -32,6 +33,16 @@ wrong_bytes = Action("wrong_bytes")
 def status(code: int, headers: Mapping[str, str] | None = None) -> Action:
     """Answered with this status, and nothing is done."""
     return Action("status", code=code, headers=dict(headers or {}))
+
+
+def answered(body: bytes, code: int = 200, headers: Mapping[str, str] | None = None) -> Action:
+    """Answered with this body, whatever was asked, and nothing is done."""
+    return Action("status", code=code, headers=dict(headers or {}), body=body)
+
+
+def answered_after(body: bytes, code: int = 200) -> Action:
+    """What was asked is done, and answered with this body."""
+    return Action("answered_after", code=code, body=body)
 
 
 def slow(seconds: float) -> Action:

@@ -81,9 +81,11 @@ class Handler(BaseHTTPRequestHandler):
             return self._cut()
         if "status" in actions:
             body.drain()
-            answer = Answer(actions["status"].code, dict(actions["status"].headers))
+            answer = _ordered(actions["status"])
         else:
             answer = self._answer(route, call)
+        if "answered_after" in actions:
+            answer = _ordered(actions["answered_after"])
         _run(actions.get("call_after"))
         if "cut_after" in actions:
             return self._cut()
@@ -138,6 +140,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the hub keeps the record."""
+
+
+def _ordered(action: Action) -> Answer:
+    """The answer that a test asked for."""
+    return Answer(action.code, dict(action.headers), action.body)
 
 
 def _run(action: Action | None) -> None:

@@ -14,7 +14,18 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from tests.hub.faults import Fault, call, call_after, cut_after, cut_before, slow, status, wrong_bytes
+from tests.hub.faults import (
+    Fault,
+    answered,
+    answered_after,
+    call,
+    call_after,
+    cut_after,
+    cut_before,
+    slow,
+    status,
+    wrong_bytes,
+)
 from tests.hub.server import Hub
 
 WEIGHTS = bytes(range(256)) * 4000
@@ -146,6 +157,16 @@ def test_which_requests_a_fault_befalls(hub: Hub, alice: HfApi) -> None:
     assert [httpx2.get(f"{hub.endpoint}/api/models/{REPO}").status_code for _ in range(3)] == [429] * 3
     hub.faults.clear()
     assert alice.model_info(REPO).sha == hub.head(REPO)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_answer_that_is_none(hub: Hub, alice: HfApi, after: bool) -> None:
+    hub.faults.add(Fault("tag", action=answered_after(b"<html>") if after else answered(b"<html>")))
+    alice.create_tag(REPO, tag="v1")
+    assert ("v1" in hub.repo(REPO).tags) == after
+    hub.faults.add(Fault("info", action=answered(b"{}", 404, {"X-Error-Code": "RepoNotFound"})))
+    with pytest.raises(HfHubHTTPError, match="404"):
+        alice.model_info(REPO)
 
 
 def test_an_error_of_the_server_is_not_silent(tmp_path: Path) -> None:

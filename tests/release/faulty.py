@@ -5,18 +5,29 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.hub.faults import Action, Fault, cut_after, cut_before, slow, status, wrong_bytes
+from tests.hub.faults import (
+    Action,
+    Fault,
+    answered,
+    answered_after,
+    cut_after,
+    cut_before,
+    slow,
+    status,
+    wrong_bytes,
+)
 
 READS = {
     "whoami": 1,
-    "info": 5,
-    "refs": 2,
-    "tree": 4,
-    "discussions": 2,
+    "info": 8,
+    "refs": 3,
+    "tree": 3,
+    "discussions": 3,
     "discussion": 1,
-    "commits": 1,
     "validate-yaml": 2,
     "resolve-head": 2,
     "resolve": 2,
@@ -35,20 +46,25 @@ WRITES = {
     "settings": 1,
     "discussion-status": 1,
 }
+PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Accept the terms of this network</body></html>"
+NO_ANSWERS = {"object": b"{}", "null": b"null", "list": b"[]", "page": PAGE}
+"""Bodies that are no answer to anything."""
 
 
 def name_of(fault: Fault) -> str:
     """For a test's name: ``commit-2-cut_after``."""
-    kind = f"status{fault.action.code}" if fault.action.kind == "status" else fault.action.kind
-    return f"{fault.endpoint}-{fault.nth}-{kind}"
+    kind, body = fault.action.kind, fault.action.body
+    kind = f"status{fault.action.code}" if kind == "status" else kind
+    said = [name for name, known in NO_ANSWERS.items() if known == body]
+    return "-".join((fault.endpoint, str(fault.nth), kind, *said))
 
 
-def _each(requests: dict[str, int], actions: tuple[Action, ...]) -> list[Fault]:
+def _each(requests: dict[str, int], actions: Sequence[Action]) -> list[Fault]:
     return [
         Fault(endpoint, nth, action)
         for endpoint, count in requests.items()
-        for nth in range(1, count + 1)
         for action in actions
+        for nth in range(1, count + 1)
     ]
 
 
@@ -60,6 +76,24 @@ OUTAGES = [
     *(Fault(endpoint, 1, wrong_bytes) for endpoint in ("resolve", "cdn")),
 ]
 """Faults that are over when the command is repeated."""
+ONCE = dict.fromkeys(READS | WRITES, 1)
+BROKEN = [
+    *_each(ONCE, [answered(body) for body in NO_ANSWERS.values()]),
+    *(Fault("commit", 2, answered(body)) for body in NO_ANSWERS.values()),
+    *(Fault(endpoint, 1, answered(b"[{}]")) for endpoint in ("tree", "discussions", "refs", "info", "whoami")),
+    *(Fault("info", nth, answered(body)) for nth in (2, 3, 7) for body in (b"{}", PAGE)),
+    *(Fault("tree", nth, answered(body)) for nth in (2, 3) for body in (b"{}", b"[]", PAGE)),
+    *_each(
+        {"create": 1, "discussion-create": 1, "lfs-batch": 1, "lfs-put": 1, "commit": 2, "tag": 1, "settings": 1},
+        [answered_after(body) for body in (b"{}", PAGE)],
+    ),
+]
+"""Answers that are none, with status 200: what was asked is not done, or done."""
+
+
+def is_tried_again(fault: Fault) -> bool:
+    """Whether a second try follows: of faults at one place that leave the same behind, after one."""
+    return fault.action.kind != "status" or fault.action.code == 403 or fault.action.body == PAGE
 
 
 def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> None:
@@ -69,6 +103,7 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
     constants.HUGGINGFACE_CO_URL_TEMPLATE, constants.ENDPOINT = endpoint + template, endpoint
     constants.HF_HUB_CACHE, constants.HF_HUB_DISABLE_XET = home, True
     os.environ["HF_TOKEN"] = "hf_alice"
+    tempfile.tempdir = str(Path(output).parent)
     from excise.cli import main
 
     with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
@@ -76,12 +111,14 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.release.faulty", "excise.cli", "excise.release.publish"])
+_SERVER.set_forkserver_preload(
+    ["tests.release.faulty", "excise.cli", "excise.release.publish", "model_signing.signing", "model_signing.verifying"]
+)
 
 
 def publishing(
     endpoint: str, home: Path, release: Path, repo: str, output: Path
 ) -> multiprocessing.process.BaseProcess:
-    """A process, not yet started, that publishes; what it prints goes to ``output``."""
+    """A process, not yet started, that publishes; what it prints goes to ``output``, temporary files beside that."""
     arguments = (endpoint, str(home), str(release), repo, str(output))
     return _SERVER.Process(target=_publish, args=arguments, daemon=True)

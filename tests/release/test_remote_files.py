@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.release.publishing import REPO, is_whole, publish
 
 @pytest.mark.parametrize("endpoint", ["whoami", "preupload", "lfs-batch"])
 @pytest.mark.parametrize("small", [remote_files.SMALL, 1000])
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(path.read_bytes()[:-4] + b"junk"), Path.unlink])
 def test_what_goes_out_is_what_was_verified(
     hub: Hub,
     at_home: Path,
@@ -23,15 +25,17 @@ def test_what_goes_out_is_what_was_verified(
     monkeypatch: pytest.MonkeyPatch,
     endpoint: str,
     small: int,
+    change: Callable[[Path], object],
 ) -> None:
     """Though a file changes on the way: small ones are held, of large ones the change is noticed."""
     monkeypatch.setattr(remote_files, "SMALL", small)
+    whole = (released / "run" / "release" / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
     copy = shutil.copytree(released / "run" / "release", tmp_path / "run" / "release")
     shutil.copyfile(released / "key.pub", tmp_path / "key.pub")
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
-    hub.faults.add(Fault(endpoint, 1, call(lambda: weights.write_bytes(weights.read_bytes()[:-4] + b"junk"))))
+    hub.faults.add(Fault(endpoint, 1, call(lambda: change(weights))))
     done = publish(copy, "--repo", REPO)
-    if small == remote_files.SMALL and small > weights.stat().st_size:
+    if small == remote_files.SMALL and small > whole:
         assert done.exit_code == 0 and is_whole(hub, released / "run" / "release")
     else:
         assert done.exit_code == 1 and sorted(hub.files(REPO)) == [".gitattributes"], done.output

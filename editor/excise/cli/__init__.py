@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from excise.cli.common import AS_JSON, print_json
+from excise.cli.common import AS_JSON, INTERRUPTED, print_json
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
@@ -12,7 +12,6 @@ from excise.cli.testbed import testbed
 from excise.errors import ExciseError
 from excise.version import __version__
 
-INTERRUPTED = 130
 INTERRUPTION = "interrupted; the same command resumes where it stopped"
 
 

@@ -12,6 +12,8 @@ import click
 
 REFUSED = 3
 """Exit code where the verdict refuses the edit."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 CHECKPOINT = click.Path(path_type=Path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from excise.cli.common import FILE, FOLDER, json_option, make_release, print_json
+from excise.cli.common import FILE, FOLDER, INTERRUPTED, json_option, make_release, print_json
 
 
 @click.command()
@@ -55,12 +55,23 @@ def verify(folder: Path, public_key: Path | None, base: Path | None, as_json: bo
 @click.option("--repo", required=True, metavar="ORG/NAME", help="The model repository on the Hub; made if need be.")
 @click.option("--public-key", type=FILE, help="PEM file of your public key: checks the signature first.")
 @click.option("--dry-run", is_flag=True, help="Print what would change and change nothing; needs no token.")
-def publish(folder: Path, repo: str, public_key: Path | None, dry_run: bool) -> None:
+@click.option(
+    "--remove",
+    multiple=True,
+    metavar="PATH",
+    help="A file there, of no earlier release of excise, that may be removed or replaced; may be repeated.",
+)
+def publish(folder: Path, repo: str, public_key: Path | None, dry_run: bool, remove: tuple[str, ...]) -> None:
     """Publish a release folder on the Hugging Face Hub.
 
     All of it or nothing: upload to a pull request, check what arrived, then move the default branch in one step, tag,
-    and set visibility. Cut off anywhere, the same command goes on. The token is `hf auth login`'s or HF_TOKEN.
+    and set visibility. Cut off anywhere, the same command goes on. The last line says how the default branch stands.
+    Files there that are no earlier release's stay unless each is named. The token is `hf auth login`'s or HF_TOKEN.
     """
-    from excise.release.publish import publish_release
+    from excise.release.publish import Interrupted, publish_release
 
-    publish_release(folder, repo, public_key, dry_run, click.echo)
+    try:
+        publish_release(folder, repo, public_key, dry_run, click.echo, remove)
+    except Interrupted as interrupt:
+        click.echo(f"\nexcise: interrupted\n{interrupt}", err=True)
+        sys.exit(INTERRUPTED)

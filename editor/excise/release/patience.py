@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import httpx2
 from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
@@ -10,8 +12,9 @@ SECONDS = 120.0
 """Without a byte in either direction; large files may take as long as they take."""
 
 
+@cache
 def limit_waiting() -> None:
-    """Set the limit for this process."""
+    """Set the limit, once, for this process."""
 
     def limited() -> httpx2.Client:
         client = default_client_factory()

@@ -3,41 +3,43 @@
 Upload goes to a draft pull request, whose bytes are fetched back and hashed. Then one commit puts the release on the
 default branch, on condition that nobody changed the branch since: the Hub checks that and moves the branch in one
 step, which its merge button does not, and the large files are there already. Every step looks first at what is there,
-so the same command goes on wherever an earlier one was cut off.
+so the same command goes on wherever an earlier one was cut off; and the last one looks at the default branch again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    Discussion,
-    HfApi,
-    constants,
-    get_token,
-    hf_hub_download,
-)
+from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from excise.errors import ExciseError
-from excise.files.hashing import sha256_file
+from excise.files.scratch import scratch_folder
 from excise.release.patience import limit_waiting
 from excise.release.provenance import RECORD, SIGNATURE, Record, read_record
 from excise.release.remote_files import Comparison, Local, as_verified, compare
-from excise.release.repository import Target
+from excise.release.repository import LATER, MAIN, About, Target
+from excise.release.staging import Staging
+from excise.release.standing import AGAIN, Standing
 from excise.release.verify import verify
 from excise.sources.hub_errors import hub_explained
+from excise.sources.tokens import client_redacted, redacted, usable_token
 
-MAIN = constants.DEFAULT_REVISION
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; its message is the line that says how the default branch stands."""
 
 
 def publish_release(
-    folder: Path, repo: str, public_key: Path | None, dry_run: bool, say: Callable[[str], None]
+    folder: Path,
+    repo: str,
+    public_key: Path | None,
+    dry_run: bool,
+    say: Callable[[str], None],
+    remove: Collection[str] = (),
 ) -> None:
     """Publish a verified release as the model repository ``repo``.
 
@@ -46,21 +48,48 @@ def publish_release(
         repo: ``ORG/NAME``.
         public_key: of a signed release; its signature is checked.
         dry_run: say what would change and change nothing; works without a token.
-        say: is told each step.
+        say: is told each step; the last line says how the default branch stands. It never shows the token.
+        remove: names of files on the default branch that may be removed or replaced though they are of no earlier
+            release.
 
     Raises:
         ExciseError: the release is not right or may not be published, the Hub refuses, or somebody else changed the
-            repository; says what state it is in and what to do. Repeating the command goes on.
+            repository; says what to do, and in its last line how the default branch stands, after one more look.
+            Repeating the command goes on.
+        Interrupted: by Ctrl-C.
     """
-    publication = _Publication(folder, repo, public_key, say)
-    limit_waiting()
-    if dry_run:
-        publication.rehearse()
-        return
+
+    def tell(text: str) -> None:
+        say(redacted(text))
+
+    publication: _Publication | None = None
     try:
-        publication.run()
-    except ExciseError as error:
-        raise ExciseError(f"{error}\n{publication.state}") from error
+        with client_redacted(say), hub_explained(repo):
+            command = _command(folder, repo, public_key)
+            publication = _Publication(folder, repo, public_key, tell, remove, command)
+            limit_waiting()
+            with scratch_folder() as scratch:
+                (publication.rehearse if dry_run else publication.run)(scratch)
+    except (ExciseError, OSError) as error:
+        said = error if isinstance(error, ExciseError) else f"{repo}: this machine cannot go on ({error}); mend that"
+        raise ExciseError(f"{redacted(str(said))}\n{_stands(repo, publication)}") from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(_stands(repo, publication)) from error
+    if not dry_run:
+        publication.conclude()
+
+
+def _stands(repo: str, publication: _Publication | None) -> str:
+    """How the default branch stands."""
+    if publication is None:
+        return f"{repo}: nothing was sent, and the default branch was not looked at. {AGAIN}"
+    return redacted(publication.standing.look().says)
+
+
+def _command(folder: Path, repo: str, public_key: Path | None) -> str:
+    """What the user types for this publication."""
+    key = ("--public-key", str(public_key)) if public_key else ()
+    return shlex.join(["excise", "publish", str(folder), "--repo", repo, *key])
 
 
 def _checked(folder: Path, public_key: Path | None) -> tuple[Record, dict[str, Local]]:
@@ -83,150 +112,95 @@ def _checked(folder: Path, public_key: Path | None) -> tuple[Record, dict[str, L
 class _Publication:
     """One release on its way to one repository."""
 
-    def __init__(self, folder: Path, repo: str, public_key: Path | None, say: Callable[[str], None]) -> None:
-        self._record, self._files = _checked(folder, public_key)
-        self._repo, self._say, self._wanted = repo, say, self._record.publish
-        self._title = f"Release {self._wanted.tag} ({self._record.sha256[:12]})"
-        self._api = HfApi(token=get_token() or False)
-        self._target = Target(self._api, repo, self._files, self._wanted, self._title, say)
-        self.state = f"{repo}: nothing was changed. Repeat the command when that is mended."
-        """Where things stand, for whoever reads an error."""
+    def __init__(
+        self,
+        folder: Path,
+        repo: str,
+        public_key: Path | None,
+        say: Callable[[str], None],
+        remove: Collection[str],
+        command: str,
+    ) -> None:
+        record, self._files = _checked(folder, public_key)
+        self._repo, self._say, self._remove, self._command = repo, say, remove, command
+        self._wanted, self._digest = record.publish, record.sha256
+        self._api = HfApi(token=usable_token() or False)
+        title = f"Release {self._wanted.tag} ({record.sha256[:12]})"
+        self._target = Target(self._api, repo, self._files, self._wanted, title, say)
+        self.standing = Standing(self._target)
 
-    def rehearse(self) -> None:
+    def rehearse(self, scratch: Path) -> None:
         """Say what would change, as far as this token, or none, may see it."""
-        with hub_explained(self._repo):
-            try:
-                info = self._api.model_info(self._repo)
-                found = self._target.compare(str(info.sha))
-                self._target.refuse_others_files(info, found)
-                self._target.check_tag()
-            except RepositoryNotFoundError:
-                self._say(f"{self._repo}: no such repository, or none that is seen without its token; it would be made")
-                found = compare(self._files, {})
+        try:
+            about = self._target.about()
+            self.standing.start = about
+            found, at = self._look(about, scratch), f"was at {about.sha} when this was compared"
+        except RepositoryNotFoundError:
+            self._say(f"{self._repo}: no such repository, or none that is seen without its token; it would be made")
+            found, at = compare(self._files, {}), "is not there to be seen"
         for word, names in (("add", found.missing), ("replace", found.other), ("delete", found.extra)):
             for name in names:
                 size = f"{self._files[name].size:,} bytes" if name in self._files else ""
                 self._say(f"would {word:8}{name}  {size}".rstrip())
         self._say(f"would keep    {len(self._files) - len(found.missing) - len(found.other)} files as they are")
         self._say(f"would tag     {self._wanted.tag}; then {self._wanted.visibility}, gated: {self._wanted.gated}")
+        self._say(f"{self._repo}: a dry run changes nothing; the default branch {at}")
 
-    def run(self) -> None:
+    def run(self, scratch: Path) -> None:
         """All steps, of which those are done that are not done yet."""
-        with hub_explained(self._repo):
-            user = self._target.check_rights()
-            info = self._target.find_or_create()
-            head = str(info.sha)
-            self._target.check_tag()
-            found = self._target.compare(head)
-            self._target.refuse_others_files(info, found)
-            self._target.settle(info, at_least=True)
-            self.state = (
-                f"{self._repo}: the default branch is as it was. Repeat the command; it goes on where it stopped."
-            )
-            if not found.same:
-                number = self._find_or_open_pull_request(user)
-                self._upload(number, head)
-                self._check_bytes(number)
-                self.state = (
-                    f"{self._repo}: the default branch is as it was, or the whole release. Repeat the command; it "
-                    "goes on where it stopped."
-                )
-                head = self._move_main(head, found)
-            self.state = (
-                f"{self._repo}: the whole release is on the default branch; its tag or settings may be missing. "
-                "Repeat the command."
-            )
-            self._target.tag(head)
-            self._target.settle(self._api.model_info(self._repo))
-            self._close_pull_requests(user)
-        self._say(f"published: {self._api.endpoint}/{self._repo} at {head}")
+        user = self._target.check_rights()
+        about = self._target.find_or_create()
+        self.standing.start = about
+        found = self._look(about, scratch)
+        self._target.settle(about, at_least=True)
+        staging = Staging(self._target, user, self._digest)
+        if not found.same:
+            number = staging.find_or_open()
+            staging.upload(number)
+            staging.check_bytes(number, scratch)
+            about = self._move_main(about, found)
+        self.standing.whole = about.sha
+        self._target.tag(about.sha)
+        self._target.settle(self._target.about())
+        staging.close()
 
-    def _pull_requests(self, user: str) -> list[int]:
-        """Numbers of the pull requests of this very release that are not closed."""
-        found = self._api.get_repo_discussions(self._repo, author=user, discussion_type="pull_request")
-        return [int(one.num) for one in found if one.title == self._title and one.status in ("draft", "open")]
+    def conclude(self) -> None:
+        """Say that it is published, if one more look finds it so."""
+        seen = self.standing.look()
+        if not seen.whole:
+            done = f"{self._repo}: the release was published and tagged {self._wanted.tag}"
+            raise ExciseError(redacted(f"{done}; what happened since must be looked at\n{seen.says}"))
+        where = f"{self._api.endpoint}/{self._repo}"
+        self._say(f"published: {where}: the whole release is on the default branch, commit {seen.sha}")
 
-    def _close_pull_requests(self, user: str) -> None:
-        for number in self._pull_requests(user):
-            said = f"This release is on {MAIN} now; the pull request was its staging."
-            self._api.change_discussion_status(self._repo, number, "closed", comment=said)
+    def _look(self, about: About, scratch: Path) -> Comparison:
+        """How the default branch differs from the release; refuses what may not be done to it."""
+        found = self._target.compare(about)
+        self._target.refuse_others_files(about, found, self._remove, self._command, scratch)
+        self._target.check_tag()
+        return found
 
-    def _find_or_open_pull_request(self, user: str) -> int:
-        for number in self._pull_requests(user):
-            self._say(f"going on with pull request {number}")
-            return number
-        made: Discussion = self._api.create_pull_request(
-            self._repo,
-            self._title,
-            description=f"Staging of {RECORD} {self._record.sha256}. Closed when the release is on {MAIN}.",
-        )
-        self._say(f"opened pull request {made.num}, a draft")
-        return int(made.num)
-
-    def _upload(self, number: int, main: str) -> None:
-        """Make the pull request's branch the release; refuses if it does not stand on ``main`` as it is now."""
-        branch = f"refs/pr/{number}"
-        if main not in {commit.commit_id for commit in self._api.list_repo_commits(self._repo, revision=branch)}:
-            raise ExciseError(
-                f"{self._repo}: somebody else changed {MAIN} since pull request {number} was opened; look at what was "
-                "changed, close the pull request, and publish again"
-            )
-        head = str(self._api.model_info(self._repo, revision=branch).sha)
-        found = self._target.compare(head)
-        if found.same:
-            return
-        size = sum(self._files[name].size for name in (*found.missing, *found.other))
-        self._say(f"uploading {len(found.missing) + len(found.other)} files, {size:,} bytes, to {branch}")
-        self._commit(found, branch, head)
-        if not self._target.compare(branch).same:
-            raise ExciseError(f"{self._repo}: {branch} does not hold what was sent; close it, and publish again")
-
-    def _commit(self, found: Comparison, revision: str, parent: str) -> str:
-        """One commit that makes ``revision`` the release if it still is ``parent``; returns its hash."""
-        add = []
-        for name in (*found.missing, *found.other):
-            local = self._files[name]
-            add.append(CommitOperationAdd(name, local.path if local.data is None else local.data))
-            if add[-1].upload_info.sha256.hex() != local.sha256:
-                raise ExciseError(f"{local.path}: changed while it was published; start again")
-        delete = [CommitOperationDelete(name) for name in found.extra]
-        made = self._api.create_commit(
-            self._repo, [*add, *delete], commit_message=self._title, revision=revision, parent_commit=parent
-        )
-        return str(made.oid)
-
-    def _check_bytes(self, number: int) -> None:
-        """Fetch what was uploaded, and hash it: a store may hold other bytes than it lists."""
-        head = self._api.model_info(self._repo, revision=f"refs/pr/{number}").sha
-        for name, local in self._files.items():
-            with tempfile.TemporaryDirectory(prefix="excise-") as scratch:
-                fetched = hf_hub_download(
-                    self._repo, name, revision=head, local_dir=scratch, token=get_token(), endpoint=self._api.endpoint
-                )
-                if sha256_file(Path(fetched)) != local.sha256:
-                    raise ExciseError(
-                        f"{self._repo}: {name}: the Hub gives back other bytes than were sent. If a second try says so "
-                        "again, it keeps them wrongly: publish under another name"
-                    )
-        self._say(f"checked {len(self._files)} files byte for byte as the Hub gives them back")
-
-    def _move_main(self, main: str, found: Comparison) -> str:
-        """Move the default branch to the release in one step, if it still is ``main``; returns its commit."""
+    def _move_main(self, before: About, found: Comparison) -> About:
+        """Move the default branch to the release in one step, if it still is ``before``; how it is then."""
+        self.standing.asked = True
         try:
-            head = self._commit(found, MAIN, main)
+            self._target.commit(found, MAIN, before.sha)
         except Exception:
-            head = str(self._api.model_info(self._repo).sha)  # the answer may have been lost, and the commit not
-            if head == main or not self._target.compare(head).same:
-                self._refuse_changed(main, head)
+            now = self._target.about()  # the answer may have been lost, and the commit not
+            if now.sha == before.sha or not self._target.compare(now).same:
+                self._refuse_changed(before, now)
                 raise
-        if not self._target.compare(head).same:
-            raise ExciseError(f"{self._repo}: {MAIN} at {head} is not the release; revert this commit and look at it")
-        self._say(f"{MAIN} is the release, commit {head}")
-        return head
+        now = self._target.about()
+        if now.sha == before.sha:
+            raise ExciseError(f"{self._repo}: the Hub said that it took the commit, and {MAIN} has not moved; {LATER}")
+        if not self._target.compare(now).same:
+            self._refuse_changed(before, now)
+        self._say(f"{MAIN} is the release, commit {now.sha}")
+        return now
 
-    def _refuse_changed(self, main: str, head: str) -> None:
-        if head != main:
+    def _refuse_changed(self, before: About, now: About) -> None:
+        if now.sha != before.sha:
             raise ExciseError(
-                f"{self._repo}: somebody else changed {MAIN} in between, from {main} to {head}; look at what was "
-                "changed, close the pull request of this release, and publish again"
+                f"{self._repo}: {MAIN} went from {before.sha} to {now.sha}, which is not the release: somebody else "
+                "changed it in between, or the Hub altered the commit; look at what was changed, and publish again"
             )

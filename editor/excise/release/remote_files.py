@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, RepoFile
+from huggingface_hub import HfApi, RepoFile, hf_hub_download
 
 from excise.errors import ExciseError
 from excise.release.signing import OF_THE_HUB
+from excise.sources.hub_errors import broken
 
 SMALL = 10 * 2**20
 """Bytes; the Hub keeps no larger file without LFS."""
@@ -37,7 +39,7 @@ def as_verified(path: Path, size: int, sha256: str) -> Local:
     """
     if size > SMALL:
         return Local(path, size, sha256, None, None)
-    data = path.read_bytes()
+    data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ExciseError(f"{path}: changed while it was published; start again")
     return Local(path, size, sha256, hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(), data)
@@ -59,11 +61,34 @@ class Comparison:
         """Whether the revision is the release."""
         return not (self.missing or self.other or self.extra)
 
+    def __str__(self) -> str:
+        kinds = (("missing", self.missing), ("other bytes", self.other), ("too many", self.extra))
+        return "; ".join(f"{word}: {_few(names)}" for word, names in kinds if names)
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
 
 def tree_of(api: HfApi, repo: str, revision: str) -> dict[str, RepoFile]:
     """The files of a revision by name, without what the Hub puts there itself."""
-    files = [file for file in api.list_repo_tree(repo, recursive=True, revision=revision) if isinstance(file, RepoFile)]
-    return {file.path: file for file in files if file.path != OF_THE_HUB}
+    found = [file for file in api.list_repo_tree(repo, recursive=True, revision=revision) if isinstance(file, RepoFile)]
+    for file in found:
+        if not isinstance(file.path, str) or not isinstance(file.size, int):
+            raise ExciseError(f"{repo}: {broken('a file without name or size')}")
+    return {file.path: file for file in found if file.path != OF_THE_HUB}
+
+
+@contextmanager
+def fetched(api: HfApi, repo: str, name: str, revision: str, scratch: Path) -> Iterator[Path]:
+    """A file of a repository, as long as it is looked at."""
+    path = Path(
+        hf_hub_download(repo, name, revision=revision, local_dir=scratch, token=api.token, endpoint=api.endpoint)
+    )
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def compare(files: Mapping[str, Local], tree: Mapping[str, RepoFile]) -> Comparison:
