@@ -15,10 +15,10 @@ from tests.trial.tried import Tried, try_out
 
 
 def printed(width: int, *arguments: object) -> str:
-    """What a command prints in a terminal of a width, which no line is wider than."""
+    """What a command prints in a terminal of a width, which no line of a table is wider than."""
     result = CliRunner().invoke(main, [str(part) for part in arguments], env={"COLUMNS": str(width)})
     assert result.exit_code == 0, result.output
-    tables = [line for line in result.output.splitlines() if "/" not in line or "│" in line]
+    tables = [line for line in result.output.splitlines() if line[:1] in (" ", *"┏┃┡│└")]
     assert max(map(len, tables)) <= width and "…" not in result.output
     return result.output
 
