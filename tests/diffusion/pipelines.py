@@ -101,6 +101,11 @@ def pixart() -> DiffusionPipeline:
     )
 
 
+def pixart_sigma() -> DiffusionPipeline:
+    """PixArt-sigma: the same parts, by another pipeline."""
+    return diffusers.PixArtSigmaPipeline(**pixart().components)
+
+
 def hunyuan() -> DiffusionPipeline:
     """HunyuanDiT: BERT and T5 side by side, noise at every step."""
     (encoder, spelling), (encoder_2, spelling_2) = bert(12), t5(16)
@@ -186,12 +191,15 @@ FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sana": sana,
 }
 
+MORE: dict[str, Callable[[], DiffusionPipeline]] = {"pixart_sigma": pixart_sigma}
+"""Pipelines of a family that is there already."""
+
 
 def save(family: str, folder: Path) -> Path:
     """A checkpoint folder of the family."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pipeline = FAMILIES[family]()
+        pipeline = (FAMILIES | MORE)[family]()
         network: Any = getattr(pipeline, "unet", None) or pipeline.transformer
         with torch.no_grad():
             for parameter in network.parameters():  # some start at zero, and then nothing reaches the output

@@ -17,7 +17,7 @@ from excise.diffusion.load import LEFT_OUT
 from excise.diffusion.pipelines import PIPELINES, kind_of, networks_of
 from excise.errors import ExciseError
 from excise.recipe import Sampling
-from tests.diffusion.pipelines import FAMILIES, save
+from tests.diffusion.pipelines import FAMILIES, MORE, save
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -30,7 +30,11 @@ def test_its_components_are_those_of_its_constructor(name: str) -> None:
     assert not set(kind.needs) & set(kind.may)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def test_every_pipeline_of_the_list_is_tried() -> None:
+    assert {type(build()).__name__ for build in (FAMILIES | MORE).values()} == set(PIPELINES)
+
+
+@pytest.mark.parametrize("family", FAMILIES | MORE)
 def test_it_draws_the_sizes_that_it_is_said_to_draw_and_no_other(
     family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,7 +56,7 @@ def test_it_draws_the_sizes_that_it_is_said_to_draw_and_no_other(
         assert not [side for side in refused if drawn(side) == (side, side)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES | MORE)
 def test_its_usual_size_is_the_one_that_is_foretold(family: str, tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(save(family, tmp_path / family))
     side = checkpoint.side(None)
