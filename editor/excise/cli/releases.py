@@ -29,8 +29,8 @@ def release(folder: Path) -> None:
 def verify(folder: Path, public_key: Path | None, base: Path | None, as_json: bool) -> None:
     """Check a release folder, your own or a download.
 
-    Every hash, the safety of every file, the signature, that the verdict follows from its numbers, and the base.
-    Exits 1 if anything is wrong.
+    Every hash, the safety of every file, that verdict and card follow from the numbers, the signature, and the base;
+    at the end, what that means. Exits 1 if anything is wrong.
     """
     from excise.api import verify_release
     from excise.release.verify import what_it_means

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.compare import compare_folders
+from excise.checkpoint.folder import INDEX
 from excise.checkpoint.tensorfile import read_header
 from excise.diffusion.load import DENOISERS
 from excise.diffusion.sites import empty_denoiser, find_sites
@@ -108,6 +109,8 @@ def _planned(record: Record) -> dict[str, ChangedTensor]:
 def _site_faults(folder: Path, record: Record) -> Iterator[str]:
     """What was edited are layers of the family that is named, each as large as the denoiser's settings make it."""
     checkpoint = Checkpoint.open(folder)
+    if len(found := [name for name in DENOISERS if name in checkpoint.components]) > 1:
+        yield f"{folder / INDEX}: {' and '.join(found)}: two denoisers, of which one could be left as it was"
     settings = json.dumps(checkpoint.configuration(), sort_keys=True)
     sizes = _sites(checkpoint.architecture, settings, record.edit.sites)
     for name, tensor in record.edit.tensors.items():

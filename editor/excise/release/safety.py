@@ -16,6 +16,8 @@ from excise.release.names import RECORD, SIGNATURE, Kind, collisions, kind_of
 
 OF_THE_HUB, OF_THE_CLIENT = ".gitattributes", ".cache/huggingface"
 """A file that the Hub adds to a repository, and a folder that its client adds to a download."""
+OF_GIT = ".git"
+"""A folder of a clone, which no release has: programs lie in it that git runs."""
 _ATTRIBUTES = re.compile(r"[^\s\"\\]+(?: (?:filter=lfs|diff=lfs|merge=lfs|-?text))+|")
 _NOTED = re.compile(r"(?:download|upload)/.+\.(?:metadata|lock)|\.gitignore|\.gitignore\.lock|CACHEDIR\.TAG")
 _LISTED = re.compile(r"trees/[0-9a-f]{40}\.json")
@@ -23,14 +25,16 @@ _SMALL = 4096
 
 
 def entries(folder: Path) -> tuple[set[str], set[str]]:
-    """Names of all that is no folder, and of the folders, of a release; without what the Hub's client notes."""
+    """Names of all that is no folder, and of the folders, of a release; without what git and the Hub's client note."""
     files: set[str] = set()
     folders: set[str] = set()
     for where, inside, names in os.walk(folder):
         place = Path(where).relative_to(folder)
         links = [name for name in inside if Path(where, name).is_symlink()]
         files |= {(place / name).as_posix() for name in (*names, *links)}
-        inside[:] = [name for name in inside if name not in links and (place / name).as_posix() != OF_THE_CLIENT]
+        inside[:] = [
+            name for name in inside if name not in links and (place / name).as_posix() not in (OF_THE_CLIENT, OF_GIT)
+        ]
         folders |= {(place / name).as_posix() for name in inside}
     return files, folders - {OF_THE_CLIENT.split("/")[0]}
 
@@ -67,6 +71,8 @@ def safety_faults(folder: Path, texts: Collection[str]) -> Iterator[str]:
     for name in components:
         if name not in LEFT_OUT and not any(file.startswith(f"{name}/") for file in files):
             yield f"{folder / INDEX}: {name}: has no files here"
+    if (folder / OF_GIT).exists():
+        yield f"{folder / OF_GIT}: of a clone, and git runs programs of it; verify a copy without this folder"
     yield from _client_faults(folder)
     Checkpoint.open(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,16 @@ def variant(scene: Scene) -> None:
 @forgery(f"{HALF}: ")
 def an_unedited_variant(scene: Scene) -> None:
     variant(scene)
+
+
+@forgery("unet and transformer: two denoisers")
+def a_second_denoiser(scene: Scene) -> None:
+    """One that a pipeline could draw with, while the other was edited."""
+    index = json.loads((scene.release / "model_index.json").read_text())
+    index["transformer"] = ["diffusers", "SD3Transformer2DModel"]
+    add_to_model(scene.release, "transformer/config.json", (scene.base / "unet" / "config.json").read_bytes())
+    add_to_model(scene.release, f"transformer/{Path(VAE).name}", (scene.base / VAE).read_bytes())
+    add_to_model(scene.release, "model_index.json", json.dumps(index).encode())
 
 
 @forgery("entries of a site 'ffn', and it is none of them")

@@ -213,7 +213,7 @@ def a_filter_that_runs_a_program(scene: Scene) -> None:
     (scene.release / ".gitattributes").write_text("*.json filter=evil\n")
 
 
-@forgery("not listed in EXCISE.json")
+@forgery(".git: of a clone")
 def a_hook_of_git(scene: Scene) -> None:
     (scene.release / ".git" / "hooks").mkdir(parents=True)
     (scene.release / ".git" / "hooks" / "post-checkout").write_bytes(SCRIPT)
