@@ -38,14 +38,16 @@ def verify(folder: Path, public_key: Path | None, base: Path | None, as_json: bo
     findings = verify_release(folder, public_key, base)
     if as_json:
         right = not any(finding.faults for finding in findings)
-        print_json({"release": str(folder), "right": right, "findings": [asdict(finding) for finding in findings]})
-    for finding in findings if not as_json else ():
-        mark = "wrong" if finding.faults else "–" if finding.skipped else "right"
-        click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
-        for fault in finding.faults:
-            click.echo(f"      - {fault}")
-    for line in what_it_means(findings):
-        click.echo(line)
+        said = [asdict(finding) for finding in findings]
+        print_json({"release": str(folder), "right": right, "findings": said, "meaning": list(what_it_means(findings))})
+    else:
+        for finding in findings:
+            mark = "wrong" if finding.faults else "–" if finding.skipped else "right"
+            click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
+            for fault in finding.faults:
+                click.echo(f"      - {fault}")
+        for line in what_it_means(findings):
+            click.echo(line)
     if any(finding.faults for finding in findings):
         sys.exit(1)
 
