@@ -35,7 +35,7 @@ def test_the_blocks_of_the_documentation_run(
         exec(compile(block, str(DOCS), "exec"), found)
     run, loaded = found["run"], found["recipe"]
     assert loaded == excise.load_recipe(recipe)
-    assert found["steps"][-1].startswith("[7/7] report: ")
+    assert found["steps"][-1].startswith("stage 7 of 7, report: ")
     assert found["verdict"].accepted and isinstance(found["pictures"][0][0], Image)
     assert len(found["pictures"]) == len(found["asked"].prompts)
     assert found["before"].tobytes() != found["after"].tobytes(), "the edit did nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
@@ -166,3 +167,37 @@ def test_disk_that_fills_up_on_the_way(tiny_recipe: Recipe, tmp_path: Path) -> N
     assert "could not be written" in message and "free some space" in message and str(out) in message
     assert "Traceback" not in done.stderr
     assert not (out / "statistics.safetensors").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "sweep"])
+def test_a_slip_in_the_recipe_is_answered_at_once(command: str, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """Before torch is loaded, which alone takes seconds."""
+    recipe = write_recipe(tmp_path / "recipe.toml", tiny_recipe, {"locate.sparsty": 0.1})
+    script = f"""
+import sys
+from excise.cli import main
+try:
+    main([{command!r}, {str(recipe)!r}])
+finally:
+    assert not {{"torch", "diffusers", "numpy"}} & set(sys.modules)
+"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 1 and done.stderr.endswith(
+        "recipe.toml: locate.sparsty: unknown key; remove it or correct its spelling\n"
+    ), done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_the_shell_completes_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By click's own script, as README says; it must be as quick as help."""
+    words = {"_EXCISE_COMPLETE": "bash_complete", "COMP_WORDS": "excise run --until va", "COMP_CWORD": "3"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("excise")],
+        env=os.environ | words,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "plain,validate\n", done.stderr

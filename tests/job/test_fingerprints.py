@@ -10,7 +10,8 @@ import excise
 from excise.files.hashing import hash_path
 from excise.job.demand import demand_of
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings, plain_code, source_files
-from excise.job.sequence import NAMES, STAGES, Fingerprints
+from excise.job.names import NAMES
+from excise.job.sequence import STAGES, Fingerprints
 from excise.prompts.prompt import Prompt
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe

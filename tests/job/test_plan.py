@@ -16,7 +16,7 @@ from excise.checkpoint import Checkpoint
 from excise.cli import main
 from excise.job.demand import demand_of
 from excise.job.estimate import MIB, estimate
-from excise.job.plan import show_plan
+from excise.job.plan import plan_job, show_plan
 from excise.job.runner import run_job
 from excise.recipe import Recipe
 from tests.conftest import changed
@@ -68,7 +68,9 @@ def test_statistics_that_memory_cannot_hold_do_not_fit(
     for available, fits in ((free, True), (free - 1, False)):
         monkeypatch.setattr(psutil, "virtual_memory", lambda available=available: SimpleNamespace(available=available))
         console = Console(record=True, width=200)
-        assert show_plan(context, console) is fits
+        found = plan_job(context)
+        show_plan(found, console)
+        assert (found.faults == ()) is fits and found.host == available
         assert ("does not fit: collect: merging the statistics" in console.export_text()) is not fits
 
 

@@ -13,7 +13,8 @@ import pytest
 from excise.checkpoint import Checkpoint
 from excise.job.demand import demand_of
 from excise.job.fingerprints import look_up
-from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
+from excise.job.names import NAMES
+from excise.job.sequence import STAGES, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe, Section

@@ -16,7 +16,8 @@ import pytest
 from diffusers import DiffusionPipeline
 
 from excise.files.hashing import hash_path
-from excise.job.sequence import NAMES, STAGES
+from excise.job.names import NAMES
+from excise.job.sequence import STAGES
 from excise.recipe import Recipe
 from excise.run.job_record import JobRecord, load_record
 from excise.run.layout import Run
@@ -83,7 +84,7 @@ def test_edited_checkpoint_loads_in_diffusers(finished: tuple[Path, str]) -> Non
 def test_run_prints_progress_table_verdict_and_paths(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     for number, name in enumerate(NAMES, start=1):
-        assert f"[{number}/{len(NAMES)}] {name} …" in printed
+        assert f"stage {number} of {len(NAMES)}, {name} …" in printed
     assert printed.count("peak memory") == len(NAMES)
     verdict = json.loads((folder / "verdict.json").read_text())
     for model in verdict["models"].values():
@@ -112,7 +113,7 @@ def test_changed_sparsity_recomputes_from_locate_on(tiny_recipe: Recipe, folder:
     changed = write_recipe(tmp_path / "changed.toml", tiny_recipe, {"locate.sparsity": 0.2})
     result = excise("run", changed, "--out", folder, "--until", "edit")
     assert result.exit_code == 0
-    assert "[3/7] locate … (changed: settings)" in result.stdout
+    assert "stage 3 of 4, locate … (changed: settings)" in result.stdout
     assert recomputed(before, folder) == ["locate", "edit"]
     after = load_record(Run(folder))
     assert after.stages["collect"] == record.stages["collect"] and after.stages["rank"] == record.stages["rank"]
@@ -216,3 +217,4 @@ def test_interrupt_says_how_to_resume(recipe: Path, tmp_path: Path) -> None:
     assert stopped.returncode == 130
     assert "the same command resumes" in stopped.stderr
     assert "Traceback" not in stopped.stderr
+    assert (tmp_path / "out" / "job.log").read_text().endswith(" interrupted\n")

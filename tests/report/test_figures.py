@@ -91,7 +91,7 @@ def test_bars_of_every_model_and_question(controls: int) -> None:
     assert [text for text in drawn.texts if text in labels] == labels
     for question in ("held-out verbatim", "held-out template", "located verbatim", "located template"):
         assert question in drawn.texts
-    assert drawn.texts.count("8 prompts, 6 independent") == 4
+    assert drawn.texts.count("8 prompts of 6 images") == drawn.texts.count("8 prompts of 6 templates") == 2
     assert "memorization rate, %" in drawn.texts and "100" in drawn.texts
     for name in ("base", "edited", "twin"):
         assert len(drawn.filled(verdict.models[name].colour)) == 4 + 1  # its bars, and its place in the legend

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 from jinja2 import UndefinedError
 
 import excise
-from excise.report.page import render
+from excise.report.page import render, write_pages
 from excise.run.job_record import load_record
+from excise.run.layout import Run
+from excise.run.results import read_located, write_model
 from excise.stages import report
 from tests.jobs import context_of
 from tests.trial.tried import Tried
+from tests.verdict.examples import example_verdict
 
 
 class Page(html.parser.HTMLParser):
@@ -28,13 +32,18 @@ class Page(html.parser.HTMLParser):
         self.images: list[dict[str, str | None]] = []
         self.classes: list[str] = []
         self.tags: list[str] = []
+        self.around: list[tuple[str, list[str]]] = []
+        """Of each element its tag, and the classes of itself and those around it."""
         self._open: list[str] = []
+        self._classes: list[list[str]] = []
         self.feed(text)
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append(tag)
+        own = (found.get("class") or "").split()
+        self.around.append((tag, [name for classes in self._classes for name in classes] + own))
         self.classes += (found.get("class") or "").split()
         self.links += [value for key, value in attrs if key in ("src", "href", "action", "srcset") and value]
         self.ids += [found["id"]] if found.get("id") else []
@@ -42,9 +51,11 @@ class Page(html.parser.HTMLParser):
             self.images.append(found)
         if tag not in self.VOID:
             self._open.append(tag)
+            self._classes.append(own)
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
+        self._classes.pop()
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +73,62 @@ def test_one_file_that_needs_nothing_else(text: str, page: Page) -> None:
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert "script" not in page.tags and "@import" not in text and "url(" not in text
     assert page.images and all(image.get("alt") for image in page.images)
+
+
+def test_nothing_of_it_runs(text: str, page: Page) -> None:
+    assert not {"script", "iframe", "object", "embed", "form"} & set(page.tags)
+    assert not re.search(r"<[^>]*\son\w+\s*=", text) and "javascript:" not in text
+
+
+def test_on_a_narrow_screen_no_table_and_no_figure_is_wider_than_the_page(page: Page) -> None:
+    """Each scrolls in a box of its own, or is folded."""
+    wide = [classes for tag, classes in page.around if tag == "table" or "chart" in classes]
+    assert len(wide) == 6 + 4
+    assert all({"scroll", "fold"} & set(classes) for classes in wide)
+
+
+def test_both_numbers_of_the_rule_stand_under_a_picture_and_the_limits_under_the_training_image(
+    tried: Tried, tmp_path: Path
+) -> None:
+    run = Run(Path(shutil.copytree(tried.run.folder, tmp_path / "run")))
+    threshold = tried.verdict.threshold.model_copy(update={"ssim": 0.01})
+    write_model(run.verdict, tried.verdict.model_copy(update={"threshold": threshold}))
+    write_pages(run, tried.recipe, tried.sets)
+    text = run.report.read_text(encoding="utf-8")
+    cells = re.findall(r'<div class="cell (\w+)"><img [^>]*>(.*?)</div>', text)
+    said = [(kind, re.findall(r"<span( class=.holds.)?>([^<]*)</span>", inner)) for kind, inner in cells]
+    limits = [[line for _, line in lines] for kind, lines in said if kind == "training"]
+    assert limits and all(lines[:2] == ["ℓ₂ ≤ 0.386", "SSIM ≥ 0.01"] for lines in limits)
+    of_models = [(kind, lines) for kind, lines in said if kind in ("yes", "no") and len(lines) == 3]
+    assert len(of_models) == 3 * len(limits)
+    for kind, ((near, distance), (alike, ssim), (_, told)) in of_models:
+        assert bool(near) is (float(distance.removeprefix("ℓ₂ ")) <= 0.386)
+        assert bool(alike) is (float(ssim.removeprefix("SSIM ").replace("\u2212", "-")) >= 0.01)
+        assert (kind == "yes") is (bool(near) and bool(alike)) is (told == "replicates")
+    assert any(near and not alike for _, ((near, _), (alike, _), _) in of_models), "near, and no copy"
+
+
+def test_a_check_on_one_template_does_not_look_passed(tried: Tried, tmp_path: Path) -> None:
+    run = Run(Path(shutil.copytree(tried.run.folder, tmp_path / "run")))
+    checks = example_verdict().checks
+    one = next(check for check in checks if check.set == "held_out_template").model_copy(update={"cases": 1})
+    write_model(run.verdict, tried.verdict.model_copy(update={"checks": (checks[0], one)}))
+    write_pages(run, tried.recipe, tried.sets)
+    text, summary = (file.read_text(encoding="utf-8") for file in (run.report, run.summary))
+    line = text[text.index(f'<th scope="row">{one.question}') :]
+    said = "passed, but on 1 template: says little"
+    assert f'<td class="status doubtful">{said}</td>' in line[: line.index("</tr>")]
+    assert f"| {said} |" in summary and summary.count("| passed |") == 1
+    assert all("“Passed, but”: there are fewer than 3" in page for page in (text, summary))
+
+
+def test_the_two_means_of_iou_are_both_named(tried: Tried, text: str) -> None:
+    shared = read_located(tried.run).iou
+    assert shared is not None
+    assert f"memorized {shared.memorized.mean:.3f}, ordinary {shared.control.mean:.3f}" in text
+    assert f"memorized {shared.memorized.mean_voted:.3f}, ordinary {shared.control.mean_voted:.3f}" in text
+    summary = tried.run.summary.read_text(encoding="utf-8")
+    assert all(f"{mean:.3f}" in summary for mean in (shared.memorized.mean, shared.memorized.mean_voted))
 
 
 def test_text_of_the_user_is_not_markup(text: str) -> None:

@@ -14,7 +14,7 @@ from excise.measures.replication import Rule, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import JUDGED, SHOWN, questions_of
 from excise.prompts.sets import PromptSets
-from excise.report.picture_rows import Pictures, data_uri, rule_of
+from excise.report.picture_rows import Pictures, beside, data_uri, rule_of
 from excise.run.images import read_prompt, stored, write_images
 from excise.verdict.models import AskedPrompt, AskedSet, Measured, Measures, ModelMeasures
 from tests.trial.tried import THRESHOLD, Tried
@@ -98,6 +98,20 @@ def test_structure_counts_where_the_verdict_asked_for_it(tried: Tried) -> None:
         for cell in row["cells"][1:]
     ]
     assert cells and not any(cell["replicated"] for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [
+        (0.217, 0.282, "0.217"),
+        (0.28243, 0.282, "0.2824"),
+        (0.282, 0.282, "0.282"),
+        (0.14996, 0.15, "0.14996"),
+        (-0.05, 0.268, "\u22120.050"),
+    ],
+)
+def test_a_number_stands_on_the_right_side_of_its_limit(value: float, limit: float, said: str) -> None:
+    assert beside(value, limit) == said
 
 
 def test_ordinary_prompts_at_their_first_seed_with_what_the_judge_reads(tried: Tried, pictures: Pictures) -> None:

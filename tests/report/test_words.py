@@ -40,6 +40,63 @@ def test_percent_range(interval: tuple[float, float] | None, text: str) -> None:
     assert words.percent_range(interval) == text
 
 
+def judged(name: str, **values: Any) -> Check:
+    """A check of the example that is passed, with other values."""
+    return check(name).model_copy(update={"status": "passed", "clear": True, "cases": 18, **values})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (judged("held_out_replication"), "passed"),
+        (judged("held_out_replication", cases=3), "passed"),
+        (judged("held_out_replication", cases=2), "passed, but on 2 images: says little"),
+        (judged("template_replication", set="held_out_template", cases=1), "passed, but on 1 template: says little"),
+        (judged("false_positives", cases=1), "passed, but on 1 image: says little"),
+        (judged("agreement_drop", cases=2), "passed, but on 2 prompts: says little"),
+        (
+            judged("held_out_replication", clear=False, interval=(0.0, 0.276)),
+            f"passed, but up to 27.6{N}% is possible",
+        ),
+        (
+            judged("base_replication", clear=False, interval=(0.207, 1.0)),
+            f"passed, but as little as 20.7{N}% is possible",
+        ),
+        (judged("drift", clear=False, interval=(0.3, 0.6)), "passed, but up to 0.600 is possible"),
+        (judged("drift", cases=None, clear=None, interval=None), "passed"),
+        (judged("held_out_replication", status="failed", cases=1, clear=False), "failed"),
+        (judged("held_out_replication", status="not required", cases=1), "not required"),
+    ],
+)
+def test_what_is_passed_on_little_evidence_says_so(found: Check, said: str) -> None:
+    assert words.standing(found) == said
+    assert words.standing_class(found) == ("doubtful" if "but" in said else said.replace("not required", "none"))
+    assert bool(words.doubt([found])) is ("but" in said)
+
+
+def test_an_acceptance_counts_what_it_passed_on_little_evidence() -> None:
+    verdict = example_verdict()
+    assert words.acceptance(verdict) == "every check that the recipe requires was passed"
+    checks = tuple(check.model_copy(update={"cases": 2 if i < 3 else 9}) for i, check in enumerate(verdict.checks))
+    doubtful = words.acceptance(verdict.model_copy(update={"checks": checks}))
+    assert doubtful.endswith("was passed, 3 of them on evidence that leaves the contrary possible")
+
+
+@pytest.mark.parametrize(
+    ("key", "prompts", "clusters", "said"),
+    [
+        ("held_out_template", 4, 1, "4 prompts of 1 template"),
+        ("located_template", 8, 2, "8 prompts of 2 templates"),
+        ("held_out_verbatim", 8, 6, "8 prompts of 6 images"),
+        ("held_out_verbatim", 18, 18, "18 prompts"),
+        ("never_seen", 1, 1, "1 prompt"),
+    ],
+)
+def test_prompts_and_the_cases_they_are(key: str, prompts: int, clusters: int, said: str) -> None:
+    found = result("base", 0.5).sets["held_out_verbatim"].model_copy(update={"prompts": prompts, "clusters": clusters})
+    assert words.asked_of(question(key), found) == said
+
+
 def test_numbers() -> None:
     assert words.number(0.12345) == "0.123" and words.number(2) == "2.000" and words.number(None) == "–"
     assert words.number_range((0.1, 0.25)) == "0.100 to 0.250" and words.number_range(None) == ""
@@ -117,7 +174,7 @@ def test_questions_are_shown_that_the_base_was_asked_what_was_not_used_first() -
 def test_the_headline_has_every_rate_with_interval_and_controls() -> None:
     verbatim, template, ordinary = words.headline(example_verdict(controls=2))
     assert verbatim == (
-        "On 8 prompts for memorized images that locating never saw, the base replicates the training image in "
+        "On 8 prompts for 6 memorized images that locating never saw, the base replicates the training image in "
         f"98.0{N}% (93.0–100.0{N}%) of its images, the edited model in 2.0{N}% (0.0–7.0{N}%). Controls: "
         f"twin: 0.0{N}% (0.0–5.0{N}%); random edit 1: 97.0{N}% (92.0–100.0{N}%); "
         f"random edit 2: 97.0{N}% (92.0–100.0{N}%)."

@@ -85,6 +85,28 @@ def test_a_value_on_its_limit_passes() -> None:
     assert named(checks, "drift").clear is False and named(checks, "agreement_drop").clear is False
 
 
+def test_a_check_says_how_many_independent_cases_it_rests_on() -> None:
+    checks, _ = decide(models(), THRESHOLD, KINDS, Verdict())
+    assert {check.name: check.cases for check in checks} == {
+        "base_replication": 6,
+        "held_out_replication": 6,
+        "located_replication": 6,
+        "template_replication": 6,
+        "false_positives": 32,
+        "agreement_drop": 20,
+        "drift": None,
+    }
+    assert not any(check.on_few or check.doubtful for check in checks)
+    found = models()
+    alone = found["edited"].sets["held_out_template"].model_copy(update={"clusters": 2})
+    edited = found["edited"].model_copy(update={"sets": found["edited"].sets | {"held_out_template": alone}})
+    checks, _ = decide(found | {"edited": edited}, THRESHOLD, KINDS, Verdict())
+    few = named(checks, "template_replication", "held_out_template")
+    assert few.status == "passed" and few.clear and few.on_few and few.doubtful
+    checks, _ = decide(without(models(), "held_out_template"), THRESHOLD, KINDS, Verdict())
+    assert named(checks, "template_replication", "held_out_template").cases is None
+
+
 def test_a_base_that_replicates_nothing_proves_nothing() -> None:
     found = models()
     base = found["base"].model_copy(update={"sets": found["base"].sets | {"held_out_verbatim": replicated(0.1)}})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
-from excise.cli.common import INTERRUPTED
+from excise.cli.common import AS_JSON, INTERRUPTED, print_json
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
 from excise.cli.testbed import testbed
 from excise.errors import ExciseError
 from excise.version import __version__
+
+INTERRUPTION = "interrupted; the same command resumes where it stopped"
 
 
 class _Group(click.Group):
@@ -21,10 +23,18 @@ class _Group(click.Group):
             return super().invoke(context)
         except ExciseError as error:
             click.echo(f"excise: {error}", err=True)
+            _answer(context, str(error))
             context.exit(1)
         except KeyboardInterrupt:
-            click.echo("\nexcise: interrupted; the same command resumes where it stopped", err=True)
+            click.echo(f"\nexcise: {INTERRUPTION}", err=True)
+            _answer(context, INTERRUPTION)
             context.exit(INTERRUPTED)
+
+
+def _answer(context: click.Context, error: str) -> None:
+    """A command that was asked for a document gives one in this case too."""
+    if context.meta.get(AS_JSON):
+        print_json({"error": error})
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -8,44 +8,53 @@ from pathlib import Path
 
 import click
 
-from excise.cli.common import CHECKPOINT, FILE, FOLDER, make_release, print_run
+from excise.cli.common import CHECKPOINT, FILE, FOLDER, json_option, print_json, print_run, speaker
+from excise.job.names import NAMES
+from excise.recipe import load_recipe
 
 
 @click.command()
 @click.argument("recipe", type=FILE)
 @click.option(
-    "--until", metavar="STAGE", help="Stop after this stage: collect, rank, locate, edit, attack, validate, report."
+    "--until",
+    type=click.Choice(NAMES),
+    metavar="STAGE",
+    default=NAMES[-1],
+    help=f"Stop after this stage: {', '.join(NAMES)}.",
 )
 @click.option("--fresh", is_flag=True, help="Recompute everything; by default what is done and still valid is kept.")
 @click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
-def run(recipe: Path, until: str | None, fresh: bool, out: Path | None) -> None:
+@json_option
+def run(recipe: Path, until: str, fresh: bool, out: Path | None, as_json: bool) -> None:
     """Run the job of RECIPE: locate, edit, attack, judge.
 
     A run that was stopped or killed is resumed by the same command. A changed recipe, prompt table, checkpoint or
     program recomputes what depends on the change and nothing else.
     """
-    from excise.job.sequence import NAMES
-
-    if until is not None and until not in NAMES:
-        raise click.BadParameter(f"{until!r} is not a stage; stages are {', '.join(NAMES)}", param_hint="--until")
+    load_recipe(recipe)  # a slip in it is answered before torch is loaded
     from excise.api import run_recipe
 
-    until = until or NAMES[-1]
-    folder = run_recipe(recipe, out, until, fresh, click.echo).folder
-    if NAMES.index(until) >= NAMES.index("validate") and os.environ.get("RANK", "0") == "0":
-        print_run(folder)
-        if until == "report":  # print_run has left where the verdict refuses
-            make_release(folder)
+    folder = run_recipe(recipe, out, until, fresh, speaker(as_json)).folder
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if NAMES.index(until) >= NAMES.index("validate"):
+        print_run(folder, as_json, release=until == NAMES[-1])
+    elif as_json:
+        from excise.report.machine import run_document
+        from excise.run.layout import Run
+
+        print_json(run_document(Run(folder)))
 
 
 @click.command()
 @click.argument("folder", metavar="RUN", type=FOLDER)
-def show(folder: Path) -> None:
+@json_option
+def show(folder: Path, as_json: bool) -> None:
     """Print what a finished run found.
 
     The table, the verdict and the paths, as at the run's end; exits 3 if the verdict refuses, as the run did.
     """
-    print_run(folder)
+    print_run(folder, as_json)
 
 
 @click.command()
@@ -60,25 +69,33 @@ def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) 
     Cross-validates among the groups that locating may see, and leaves sweep.csv in the run's folder; a sweep that was
     stopped goes on where it stopped.
     """
+    load_recipe(recipe)
     from excise.job.sweep import sweep_recipe
 
-    click.echo(sweep_recipe(recipe, out, seeds, ordinary, grid, click.echo))
+    click.echo(sweep_recipe(recipe, out, seeds, ordinary, grid, speaker()))
 
 
 @click.command()
 @click.argument("recipe", type=FILE)
 @click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
-def plan(recipe: Path, out: Path | None) -> None:
+@json_option
+def plan(recipe: Path, out: Path | None, as_json: bool) -> None:
     """Say what RECIPE would read, write and compute.
 
     Looks for all that a run would be refused for, in the weights too where they are here. Exits 1 on a fault, or if the
     job cannot fit this machine.
     """
+    load_recipe(recipe)
     from rich.console import Console
 
-    from excise.job.plan import plan_recipe
+    from excise.job.plan import plan_recipe, show_plan
 
-    if not plan_recipe(recipe, out, Console()):
+    found = plan_recipe(recipe, out)
+    if as_json:
+        print_json(found.document())
+    else:
+        show_plan(found, Console())
+    if found.faults:
         sys.exit(1)
 
 
@@ -86,7 +103,8 @@ def plan(recipe: Path, out: Path | None) -> None:
 @click.argument("base", type=CHECKPOINT)
 @click.argument("edited", type=CHECKPOINT)
 @click.option("--plan", type=FILE, help="Record of the edit.  [default: the edit.json beside EDITED]")
-def diff(base: Path, edited: Path, plan: Path | None) -> None:
+@json_option
+def diff(base: Path, edited: Path, plan: Path | None, as_json: bool) -> None:
     """Compare EDITED with BASE, tensor by tensor.
 
     Each is a checkpoint folder, or a single file in the original layout. Of one of each, what both may have is
@@ -95,7 +113,12 @@ def diff(base: Path, edited: Path, plan: Path | None) -> None:
     """
     from rich.console import Console
 
-    from excise.report.differences import show_differences
+    from excise.report.differences import find_differences, show_differences
 
-    if not show_differences(base, edited, plan, Console()):
+    found = find_differences(base, edited, plan)
+    if as_json:
+        print_json(found.document())
+    else:
+        show_differences(found, Console())
+    if not found.as_planned:
         sys.exit(1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from excise.cli.common import FILE, FOLDER, INTERRUPTED, make_release
+from excise.cli.common import FILE, FOLDER, INTERRUPTED, json_option, make_release, print_json
 
 
 @click.command()
@@ -24,7 +25,8 @@ def release(folder: Path) -> None:
 @click.argument("folder", metavar="RELEASE", type=FOLDER)
 @click.option("--public-key", type=FILE, help="PEM file of the publisher's key: checks the signature.")
 @click.option("--base", type=FOLDER, help="Folder of the base: checks that only the planned tensors differ.")
-def verify(folder: Path, public_key: Path | None, base: Path | None) -> None:
+@json_option
+def verify(folder: Path, public_key: Path | None, base: Path | None, as_json: bool) -> None:
     """Check a release folder, your own or a download.
 
     Every hash, the safety of every file, that verdict and card follow from the numbers, the signature, and the base;
@@ -34,13 +36,18 @@ def verify(folder: Path, public_key: Path | None, base: Path | None) -> None:
     from excise.release.verify import what_it_means
 
     findings = verify_release(folder, public_key, base)
-    for finding in findings:
-        mark = "wrong" if finding.faults else "–" if finding.skipped else "right"
-        click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
-        for fault in finding.faults:
-            click.echo(f"      - {fault}")
-    for line in what_it_means(findings):
-        click.echo(line)
+    if as_json:
+        right = not any(finding.faults for finding in findings)
+        said = [asdict(finding) for finding in findings]
+        print_json({"release": str(folder), "right": right, "findings": said, "meaning": list(what_it_means(findings))})
+    else:
+        for finding in findings:
+            mark = "wrong" if finding.faults else "–" if finding.skipped else "right"
+            click.echo(f"{mark:6}{finding.what:10}{finding.note}".rstrip())
+            for fault in finding.faults:
+                click.echo(f"      - {fault}")
+        for line in what_it_means(findings):
+            click.echo(line)
     if any(finding.faults for finding in findings):
         sys.exit(1)
 

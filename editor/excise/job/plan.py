@@ -3,30 +3,75 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.job.demand import demand_of
-from excise.job.estimate import MIB, estimate
+from excise.job.estimate import MIB, Estimate, estimate
+from excise.job.names import NAMES
 from excise.job.notes import notes_of
 from excise.job.preflight import check_inputs
 from excise.job.runner import default_folder
-from excise.job.sequence import NAMES
 from excise.prompts.sets import prompt_sets
-from excise.recipe import load_recipe
+from excise.recipe import Recipe, load_recipe
 from excise.run.layout import Run
+from excise.run.statistics import Demand
 from excise.sources.bring import sketched
 from excise.stages.context import Context
 
 
-def plan_recipe(recipe_path: Path, out: Path | None, console: Console) -> bool:
-    """Print what a recipe would do, and whether it fits here; False where it cannot. Nothing is computed or fetched.
+@dataclass(frozen=True)
+class Plan:
+    """What a job would take, and what this machine has; sizes in bytes."""
+
+    recipe: Recipe
+    folder: Path
+    """Where the run would be."""
+    demand: Demand
+    notes: tuple[str, ...]
+    """What a user should know of the inputs."""
+    weights: bool
+    """Whether the weights are here, and were read."""
+    estimate: Estimate
+    device: torch.device
+    memory: int
+    """Free on the device."""
+    host: int
+    """Free memory of the machine, in which statistics are merged."""
+    free: int
+    """Free on the disk."""
+    faults: tuple[str, ...]
+    """Why the job cannot fit this machine; none where it can."""
+
+    def document(self) -> dict[str, Any]:
+        """All of it for programs (``excise plan --json``)."""
+        return {
+            "recipe": self.recipe.name,
+            "run": str(self.folder),
+            "fits": not self.faults,
+            "faults": self.faults,
+            "notes": self.notes,
+            "weights_read": self.weights,
+            "stages": NAMES,
+            "device": self.device.type,
+            "memory_free": self.memory,
+            "host_memory_free": self.host,
+            "disk_free": self.free,
+            "collected": {name: self.demand.of(name) for name in self.demand.sets},
+            "estimate": asdict(self.estimate),
+        }
+
+
+def plan_recipe(recipe_path: Path, out: Path | None) -> Plan:
+    """What a recipe would do, and whether it fits here. Nothing is computed or fetched.
 
     Raises:
         ExciseError: whatever a run would be refused for before it begins; weights are looked at only where they are
@@ -37,15 +82,14 @@ def plan_recipe(recipe_path: Path, out: Path | None, console: Console) -> bool:
     run = Run(out or default_folder(recipe))
     with sketched(recipe) as local:
         context = Context(local, prompt_sets(local), run, demand_of(local))
-        return show_plan(context, console, weights=local.model == recipe.model)
+        return plan_job(context, weights=local.model == recipe.model)
 
 
-def show_plan(context: Context, console: Console, weights: bool = True) -> bool:
-    """Print the estimate and whether it fits here; False where it cannot.
+def plan_job(context: Context, weights: bool = True) -> Plan:
+    """The estimate and whether it fits here.
 
     Args:
         context: of the job.
-        console: where it is printed.
         weights: whether the weights are here, and are read.
 
     Raises:
@@ -60,30 +104,6 @@ def show_plan(context: Context, console: Console, weights: bool = True) -> bool:
     memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else host
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
-    table = Table("what", "how much", title=f"{recipe.name}: {found.architecture} at {recipe.model.path}")
-    table.add_row("stages", " → ".join(NAMES))
-    table.add_row(
-        "sites", f"{found.sites} ({recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
-    )
-    table.add_row(
-        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
-    )
-    table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
-    table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
-    table.add_row("weights", "read, no NaN or infinity" if weights else "not here yet, so not looked at for NaN")
-    table.add_row(
-        "memory",
-        f"{_size(found.weights)} of weights on {device.type}, sums and activations beside; {_size(memory)} free",
-    )
-    for name in context.demand.sets:
-        table.add_row("collected", f"{', '.join(context.demand.of(name))} of {name} prompts")
-    table.add_row("sums", f"{_size(found.sums)} on {device.type} while collecting")
-    table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
-    table.add_row("merging", f"{_size(found.merging)} of memory for the statistics; {_size(host)} free")
-    table.add_row("disk", f"{_size(found.disk)} needed in {folder}, {_size(free)} free")
-    console.print(table)
-    for note in notes:
-        console.print(Text(note), soft_wrap=True)
     faults = []
     if found.disk > free:
         faults.append(f"{folder}: {_size(found.disk)} needed, {_size(free)} free; choose another disk with --out")
@@ -99,9 +119,43 @@ def show_plan(context: Context, console: Console, weights: bool = True) -> bool:
             f"{f' beside {_size(beside)} of weights' if beside else ''}, and memory has {_size(host)}; lower "
             "collect.groups, or use a machine with more"
         )
-    for fault in faults:
+    return Plan(recipe, folder, context.demand, tuple(notes), weights, found, device, memory, host, free, tuple(faults))
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Print it."""
+    found = plan.estimate
+    table = Table(
+        "what",
+        Column("how much", overflow="fold"),
+        title=f"{plan.recipe.name}: {found.architecture} at {plan.recipe.model.path}",
+    )
+    table.add_row("stages", " → ".join(NAMES))
+    table.add_row(
+        "sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
+    )
+    table.add_row(
+        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
+    )
+    table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
+    table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
+    table.add_row("weights", "read, no NaN or infinity" if plan.weights else "not here yet, so not looked at for NaN")
+    table.add_row(
+        "memory",
+        f"{_size(found.weights)} of weights on {plan.device.type}, sums and activations beside; "
+        f"{_size(plan.memory)} free",
+    )
+    for name in plan.demand.sets:
+        table.add_row("collected", f"{', '.join(plan.demand.of(name))} of {name} prompts")
+    table.add_row("sums", f"{_size(found.sums)} on {plan.device.type} while collecting")
+    table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
+    table.add_row("merging", f"{_size(found.merging)} of memory for the statistics; {_size(plan.host)} free")
+    table.add_row("disk", f"{_size(found.disk)} needed in {plan.folder}, {_size(plan.free)} free")
+    console.print(table)
+    for note in plan.notes:
+        console.print(Text(note), soft_wrap=True)
+    for fault in plan.faults:
         console.print(f"[red]does not fit:[/red] {fault}")
-    return not faults
 
 
 def _size(count: int) -> str:

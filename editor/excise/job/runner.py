@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 from collections import ChainMap
-from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -15,24 +14,28 @@ from pathlib import Path
 from excise.files.hashing import hash_path
 from excise.files.writing import remove, write_bytes
 from excise.job.demand import demand_of
+from excise.job.estimate import estimate
 from excise.job.fingerprints import LIBRARIES
+from excise.job.forecast import forecast_of, work_of
+from excise.job.names import NAMES
 from excise.job.notes import notes_of
 from excise.job.preflight import check_inputs, check_space, writing_explained
-from excise.job.sequence import NAMES, STAGES, Fingerprints, Stage
+from excise.job.progress import JobProgress, Say
+from excise.job.sequence import STAGES, Fingerprints, Stage
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, load_recipe
 from excise.recipe.text import to_toml
+from excise.report.terminal import as_text
 from excise.run.job_record import Finished, JobRecord, StageRecord, load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
 from excise.run.processes import ALONE, Processes, join_processes
+from excise.run.progress import Silence
 from excise.run.statistics import Demand
 from excise.sources.bring import CHECKPOINTS, TABLES, bring, is_elsewhere
 from excise.stages.context import Context
 from excise.version import __version__
 
-Say = Callable[[str], None]
-"""Is told each step of a job, a line at a time."""
 IN_MEMORY = "(given in memory)"
 """Stands for the recipe's file where there is none."""
 
@@ -76,28 +79,38 @@ def run_job(
         if processes.leads and is_elsewhere(recipe):
             stack.enter_context(locked(run))  # what is brought must stay until the end
         recipe, sources = local_recipe(recipe, run, processes)
-        context = Context(recipe, prompt_sets(recipe), run, demand or demand_of(recipe), processes)
+        progress = JobProgress(say, [stage.name for stage in stages])
+        heard = progress if processes.leads else Silence()
+        context = Context(recipe, prompt_sets(recipe), run, demand or demand_of(recipe), processes, heard)
         check_inputs(context)
         if not processes.leads:
             _follow(context, stages)
             return run
         brought = [f"{key}: {origin}" for key, origin in sources.items()]
         for note in (*brought, *notes_of(context)):
-            say(note)
+            progress.say(note)
         if not sources:
             stack.enter_context(locked(run))
+        with writing_explained(run, "the log"):
+            stack.enter_context(progress.kept(run.log))
         stack.enter_context(writing_explained(run, "the run"))
         check_space(context)
         record = JobRecord() if fresh else load_record(run)
+        found = estimate(context)
+        progress.forecast = forecast_of(context, found, record)
+        progress.say(f"excise {__version__} runs {given} in {run.folder}")
+        progress.say(work_of(context, found))
         record.version, record.recipe, record.sources = __version__, given, sources
         record.save(run)
-        job = _Job(context, record, say)
+        job = _Job(context, record, progress)
         for stage in stages:
             job.advance(stage)
         if stages == STAGES:
             record.finished = _finished(recipe, sources)
             write_bytes(run.recipe, text)
             record.save(run)
+        if "validate" in record.stages and stages[-1].name in ("validate", "report"):
+            progress.log(as_text(run))
     return run
 
 
@@ -145,24 +158,23 @@ def _follow(context: Context, stages: tuple[Stage, ...]) -> None:
 class _Job:
     """The stages of one job, advanced one by one."""
 
-    def __init__(self, context: Context, record: JobRecord, say: Say) -> None:
-        self._context, self._run, self._record, self._say = context, context.run, record, say
+    def __init__(self, context: Context, record: JobRecord, progress: JobProgress) -> None:
+        self._context, self._run, self._record, self._progress = context, context.run, record, progress
         self._fingerprints = Fingerprints(context.recipe, context.sets, context.demand)
 
     def advance(self, stage: Stage) -> None:
         """Run a stage unless it is done. The stages it needs are done."""
-        title = f"[{NAMES.index(stage.name) + 1}/{len(NAMES)}] {stage.name}"
         outputs = [done.outputs for done in self._record.stages.values()]
         fingerprint = self._fingerprints.of(stage, dict(ChainMap(*outputs)))
         done = self._record.stages.get(stage.name)
         if done and done.fingerprint == fingerprint and done.outputs == self._hash_outputs(stage):
-            self._say(f"{title}: done before, in {done.seconds:.1f} s")
+            self._progress.enter(stage.name, f": done before, in {done.seconds:.1f} s")
             if stage.shared:
                 self._context.processes.agree(False)
             return
-        self._say(f"{title} …{_reason(done, fingerprint)}")
+        self._progress.enter(stage.name, f" …{_reason(done, fingerprint)}")
         done = self._advance(stage, fingerprint)
-        self._say(f"{title}: {done.seconds:.1f} s, peak memory {done.peak_mib} MiB")
+        self._progress.end(f"{done.seconds:.1f} s, peak memory {done.peak_mib} MiB")
 
     def _advance(self, stage: Stage, fingerprint: dict[str, str]) -> StageRecord:
         """Run a stage; at every moment, a kill included, the folder holds only what belongs together."""
@@ -177,6 +189,7 @@ class _Job:
         if before is None or before.fingerprint != fingerprint:
             self._drop_readers(set(stage.outputs))
         record.save(self._run)
+        self._progress.coming = [name for name in self._progress.coming if name not in record.stages]
         started = time.monotonic()
         if stage.shared:
             self._context.processes.agree(True)  # only now: what an earlier run left may not be for them to see

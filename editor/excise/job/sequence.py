@@ -138,8 +138,6 @@ STAGES = (
     ),
 )
 
-NAMES = tuple(stage.name for stage in STAGES)
-
 
 class Fingerprints:
     """Fingerprints of the stages of one job; each input file is read once."""

@@ -23,7 +23,8 @@ from excise.diffusion.sites import Site
 from excise.edits import Masks, changes_of, method
 from excise.errors import ExciseError
 from excise.job.grids import GRIDS, demand_of_grid, describe
-from excise.job.runner import Say, default_folder, local_recipe, run_job
+from excise.job.progress import Say
+from excise.job.runner import default_folder, local_recipe, run_job
 from excise.mathematics.column_energy import ColumnEnergy
 from excise.mathematics.contrast import scores_of
 from excise.mathematics.wanda import vote
@@ -198,7 +199,7 @@ def run_sweep(context: Context, table: Path, seeds: int, ordinary: int, settings
             writer.writeheader()
         if "base" not in done:
             writer.writerow(_rounded(sweep.base_row()))
-        for setting in tqdm(list(settings), desc="sweep"):
+        for setting in tqdm(list(settings), desc="sweep", disable=None):
             name = describe(setting)
             if name not in done:
                 done[name] = {}

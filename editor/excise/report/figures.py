@@ -62,24 +62,29 @@ def replication_bars(verdict: Verdict) -> str | None:
                 alpha=0.6 if model.colour in seen else 1.0,
                 error_kw={"lw": 1.0, "capsize": 2.5, "ecolor": "#111"},
             )
+            middles = np.array(places) - 0.4 + width * (m + 0.5)  # a bar of height zero is seen by its dot
+            axes.plot(
+                middles, 100 * rate, "o", ms=4.5, color=model.colour, mec="#111", mew=0.6, zorder=3, clip_on=False
+            )
             seen.add(model.colour)
         places_of = {question.key: x for x, question in enumerate(questions)}
         for check in verdict.checks:
             if check.model == "edited" and check.limit is not None and check.set in places_of:
-                x, limit = places_of[check.set], 100 * check.limit
-                axes.hlines(limit, x - 0.44, x + 0.44, color="#c0392b", lw=1.0, ls=(0, (4, 3)))
+                x = places_of[check.set] - 0.4 + width * (list(models).index("edited") + 0.5)
+                axes.hlines(
+                    100 * check.limit, x - 0.7 * width, x + 0.7 * width, color="#c0392b", lw=1.6, ls=(0, (3, 1))
+                )
         labels = [_label(question, verdict.base.sets[question.key]) for question in questions]
         axes.set_xticks(range(len(questions)), labels)
         axes.set_ylim(0, 104)
         axes.set_ylabel("memorization rate, %")
         axes.tick_params(axis="x", length=0)
-        axes.legend(frameon=False, ncols=len(models), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        axes.legend(frameon=False, ncols=len(models), loc="lower left", bbox_to_anchor=(0.0, 1.0))
         return _uri(figure)
 
 
 def _label(question: Question, found: Replication) -> str:
-    alone = found.clusters == found.prompts
-    return f"{question.label}\n{found.prompts} prompts" + ("" if alone else f", {found.clusters} independent")
+    return f"{question.label}\n{words.asked_of(question, found)}"
 
 
 def iou_by_call(shared: Shared) -> str:
@@ -160,7 +165,7 @@ def selected_by_site(located: Located) -> str:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("share of the site's entries, % (beside the bar: entries)")
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         return _uri(figure)
 
 

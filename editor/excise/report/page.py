@@ -18,7 +18,10 @@ from excise.run.layout import Run
 from excise.run.results import read_edit_record, read_located, read_measures, read_verdict
 
 PACKAGE = "excise.report"
-FILTERS = ("percent", "percent_range", "number", "number_range", "quantity", "quantity_range", "seconds", "unbroken")
+FILTERS = (
+    "percent", "percent_range", "number", "number_range", "quantity", "quantity_range", "seconds", "unbroken",
+    "standing", "standing_class", "doubt",
+)  # fmt: skip
 
 
 def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
@@ -32,6 +35,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "edit_says": said(edit.tensors),
         "job": load_record(run),
         "headline": words.headline(verdict),
+        "acceptance": words.acceptance(verdict),
         "limits": words.LIMITS,
         "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
         "questions": words.shown(verdict),

@@ -17,6 +17,7 @@ from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import JUDGED, SHOWN, UNPICTURED, Place, Question, questions_of
 from excise.prompts.sets import PromptSets
+from excise.report.words import MINUS
 from excise.run.images import read_prompt, stored
 from excise.trial.blocks import REPLAY
 from excise.verdict.models import Measures, Threshold, Verdict
@@ -24,6 +25,7 @@ from excise.verdict.models import Measures, Threshold, Verdict
 SHOWN_PROMPTS, SHOWN_SEEDS, SHOWN_ORDINARY = 40, 2, 24
 COLUMNS = ("base", "edited", "twin")
 _LARGEST = 128
+DISTANCE = "ℓ₂"
 _NOTES = {
     Place.HELD_OUT: "Nothing before validation saw these prompts, nor a prompt of their images or templates.",
     Place.LOCATED: "The subspace was located with these prompts.",
@@ -48,8 +50,8 @@ class Pictures:
 
         Returns:
             Each ``{"title", "note", "columns", "prompts", …}``; each prompt has ``caption`` and ``rows``, each row
-            ``seed`` and ``cells``, each cell ``uri``, ``alt``, ``distance``, ``ssim`` and ``replicated`` (None:
-            training image).
+            ``seed`` and ``cells``, each cell ``uri``, ``alt``, ``distance``, ``ssim``, ``replicated`` (None: training
+            image) and ``numbers``: lines of ``text``, and whether each ``holds``.
         """
         asked = questions_of(sets)
         grids = []
@@ -72,8 +74,13 @@ class Pictures:
     def _prompt_rows(self, question: Question, index: int, prompt: Prompt) -> dict[str, Any]:
         drawn = {name: self._drawn(name, question, index) for name in self.columns}  # (seeds, 3, height, width) each
         target = load_target(prompt, *drawn["base"].shape[-2:])
-        training = {"uri": data_uri(_faded(target)), "alt": f"training image of: {prompt.text}", "replicated": None}
         rule = rule_of(self.verdict.threshold)
+        training = {
+            "uri": data_uri(_faded(target)),
+            "alt": f"training image of: {prompt.text}",
+            "replicated": None,
+            "numbers": _limits(rule),
+        }
         rows = []
         for s, seed in enumerate(self.measures.sets[question.key].seeds[:SHOWN_SEEDS]):
             cells: list[dict[str, Any]] = [training]
@@ -88,6 +95,7 @@ class Pictures:
                         "distance": distance,
                         "ssim": ssim,
                         "replicated": replicated,
+                        "numbers": _numbers(rule, distance, ssim),
                     }
                 )
             rows.append({"seed": seed, "cells": cells})
@@ -135,6 +143,32 @@ class Pictures:
 def rule_of(threshold: Threshold) -> Rule:
     """The rule that a verdict was reached with."""
     return Rule(threshold.value, threshold.ssim, threshold.tiles)
+
+
+def _limits(rule: Rule) -> list[dict[str, Any]]:
+    """The limits of a rule, to stand under a training image in the order of `_numbers`."""
+    lines = [f"{DISTANCE} ≤ {rule.distance:g}"]
+    lines += [f"SSIM ≥ {rule.ssim:g}"] if rule.ssim is not None else []
+    return [{"text": text, "holds": False} for text in lines]
+
+
+def _numbers(rule: Rule, distance: float, ssim: float) -> list[dict[str, Any]]:
+    """What a rule looks at in one image, and whether each number keeps to its limit."""
+    lines = [{"text": f"{DISTANCE} {beside(distance, rule.distance)}", "holds": distance <= rule.distance}]
+    if rule.ssim is not None:
+        lines.append({"text": f"SSIM {beside(ssim, rule.ssim)}", "holds": ssim >= rule.ssim})
+    return lines
+
+
+def beside(value: float, limit: float) -> str:
+    """A number with three decimals, or as many more as it takes to stand on the right side of its limit."""
+    digits = 3
+    while digits < 12 and (round(value, digits) < limit, round(value, digits) > limit) != (
+        value < limit,
+        value > limit,
+    ):
+        digits += 1
+    return f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def data_uri(image: Tensor) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from excise.errors import ExciseError
-from excise.report.words import shown
+from excise.report import words
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.results import read_verdict
 from excise.verdict.models import Check, Estimate, ModelResult, Verdict
 
-STYLES = {"passed": "green", "failed": "bold red", "not measured": "bold red"}
+STYLES = {"passed": "green", "doubtful": "yellow", "failed": "bold red", "missing": "bold red", "none": "dim"}
+LABEL, CELL = 14, 14
+"""Width of the column of labels and of a model's column at their narrowest: no word and no interval is broken."""
 
 
 def show_run(run: Run, console: Console) -> bool:
@@ -23,13 +27,12 @@ def show_run(run: Run, console: Console) -> bool:
     Raises:
         ExciseError: no verdict is there, or the run has begun again and not come to one since.
     """
-    if "validate" not in load_record(run).stages or not run.verdict.is_file():
-        raise ExciseError(f"{run.folder}: holds no finished validation; excise run ends with one (see --out)")
-    verdict = read_verdict(run)
-    console.print(models_table(verdict))
+    verdict = read_finished(run)
+    for table in models_tables(verdict, console.width):
+        console.print(table)
     console.print(checks_table(verdict.checks))
     if verdict.accepted:
-        console.print(Text("VERDICT: accepted, every required check passed", style="bold green"))
+        console.print(Text(f"VERDICT: accepted, {words.acceptance(verdict)}", style="bold green"))
     else:
         console.print(Text("VERDICT: refused, this edit is not fit for release", style="bold red"))
     for reason in verdict.reasons:
@@ -39,6 +42,7 @@ def show_run(run: Run, console: Console) -> bool:
         ("report", run.report),
         ("summary", run.summary),
         ("verdict", run.verdict),
+        ("log", run.log),
         (edited, run.edited),
     ):
         if path.exists():
@@ -46,7 +50,31 @@ def show_run(run: Run, console: Console) -> bool:
     return verdict.accepted
 
 
-def models_table(verdict: Verdict) -> Table:
+def read_finished(run: Run) -> Verdict:
+    """The verdict of a run.
+
+    Raises:
+        ExciseError: no verdict is there, or the run has begun again and not come to one since.
+    """
+    if "validate" not in load_record(run).stages or not run.verdict.is_file():
+        raise ExciseError(f"{run.folder}: holds no finished validation; excise run ends with one (see --out)")
+    return read_verdict(run)
+
+
+def as_text(run: Run) -> str:
+    """What `show_run` prints, for a log."""
+    text = io.StringIO()
+    show_run(run, Console(file=text, width=120))
+    return text.getvalue()
+
+
+def models_tables(verdict: Verdict, width: int) -> list[Table]:
+    """The table of models, in as many parts as a terminal of ``width`` characters takes with every number whole."""
+    names, fitting = list(verdict.models), max(1, (width - LABEL) // CELL)
+    return [models_table(verdict, names[start : start + fitting]) for start in range(0, len(names), fitting)]
+
+
+def models_table(verdict: Verdict, names: list[str]) -> Table:
     """A row per measure, a column per model; each value with its 95 % interval."""
     table = Table(
         title="Base, edited model and controls, with 95 % intervals",
@@ -55,11 +83,10 @@ def models_table(verdict: Verdict) -> Table:
         padding=(0, 1),
     )
     table.add_column()
-    models = list(verdict.models.values())
-    for name, model in verdict.models.items():
-        style = "bold" if name == "edited" else ""
-        table.add_column(model.label, justify="right", style=style, overflow="fold")  # too narrow, and no digit is lost
-    for question in shown(verdict):
+    models = [verdict.models[name] for name in names]
+    for name, model in zip(names, models, strict=True):
+        table.add_column(model.label, justify="right", style="bold" if name == "edited" else "")
+    for question in words.shown(verdict):
         table.add_row(f"MR {question.label}", *(_rate(model, question.key) for model in models))
     table.add_row("caption agreement, %", *(_agreement(model) for model in models))
     table.add_row("drift from base", *(_cell(model.drift, 1, 2) for model in models))
@@ -89,18 +116,13 @@ def _cell(measured: Estimate | None, scale: float, digits: int) -> str:
 
 
 def checks_table(checks: tuple[Check, ...]) -> Table:
-    """What the recipe requires, a row per check; a star where the interval reaches over the limit."""
+    """What the recipe requires, a row per check."""
     table = Table(title="What the recipe requires", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("check", "value", "limit", "status"):
-        table.add_column(heading, justify="right" if heading in ("value", "limit") else "left")
-    unclear = False
+    for heading, number in (("check", False), ("value", True), ("limit", True), ("status", False)):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number)
     for check in checks:
-        value = "–" if check.value is None else f"{check.value:.3f}"
-        limit = "–" if check.limit is None else f"{check.relation} {check.limit:g}"
-        doubtful = check.passed is True and check.clear is False
-        unclear |= doubtful
-        status = Text(check.status + (" *" if doubtful else ""), style=STYLES.get(check.status, "dim"))
-        table.add_row(check.question, value, limit, status)
-    if unclear:
-        table.caption = "* the 95 % interval reaches over the limit: only more prompts can tell for certain"
+        limit = "–" if check.limit is None else f"{check.relation} {words.quantity(check, check.limit)}"
+        status = Text(words.standing(check), style=STYLES[words.standing_class(check)])
+        table.add_row(check.question, words.quantity(check, check.value), limit, status)
+    table.caption = words.doubt(checks) or None
     return table

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from excise.prompts.questions import SHOWN, Question
+from excise.prompts.questions import SHOWN, Kind, Question, question
 from excise.verdict.decide import HELD_OUT_TEMPLATE, HELD_OUT_VERBATIM
-from excise.verdict.models import Check, Interval, Replication, Verdict
+from excise.verdict.models import FEW, Check, Interval, Replication, Verdict
 
 _SITE = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.ff\.net\.2")
 NBSP, JOIN, MINUS = "\u00a0", "\u2060", "\u2212"
@@ -39,6 +40,60 @@ def quantity(check: Check, value: float | None) -> str:
 def quantity_range(check: Check, interval: Interval) -> str:
     """An interval of a check's quantity."""
     return percent_range(interval) if check.is_rate else number_range(interval)
+
+
+def standing(check: Check) -> str:
+    """The status of a check as it may be read: what is passed on little evidence is never called passed alone."""
+    if check.on_few:
+        return f"passed, but on {count_of(check)}: says little"
+    if check.doubtful and check.interval:
+        low, high = check.interval
+        reach = (
+            f"up to {quantity(check, high)}" if check.relation == "at most" else f"as little as {quantity(check, low)}"
+        )
+        return f"passed, but {reach} is possible"
+    return check.status
+
+
+def doubt(checks: Iterable[Check]) -> str:
+    """What it means that some checks are passed, but; empty where none is."""
+    if not any(check.doubtful for check in checks):
+        return ""
+    return (
+        f"“Passed, but”: there are fewer than {FEW} independent images or templates, or the 95{NBSP}% interval "
+        "reaches over the limit. More prompts would be needed to be certain."
+    )
+
+
+def count_of(check: Check) -> str:
+    """The independent cases of a check: "1 template"."""
+    what = "prompt"
+    if check.set is not None:
+        what = "template" if question(check.set).kind == Kind.TEMPLATE else "image"
+    return f"{check.cases} {what}{'' if check.cases == 1 else 's'}"
+
+
+def standing_class(check: Check) -> str:
+    """Name of the colour that a status is shown in."""
+    if check.doubtful:
+        return "doubtful"
+    return {"passed": "passed", "failed": "failed", "not measured": "missing"}.get(check.status, "none")
+
+
+def acceptance(verdict: Verdict) -> str:
+    """What an accepted verdict rests on; passes on little evidence are counted."""
+    doubtful = sum(check.doubtful for check in verdict.checks)
+    said = "every check that the recipe requires was passed"
+    return f"{said}, {doubtful} of them on evidence that leaves the contrary possible" if doubtful else said
+
+
+def asked_of(asked: Question, found: Replication) -> str:
+    """How many prompts a question has and how many independent cases they are: "4 prompts of 1 template"."""
+    prompts = f"{found.prompts} prompt{'' if found.prompts == 1 else 's'}"
+    if found.clusters == found.prompts:
+        return prompts
+    what = "template" if asked.kind == Kind.TEMPLATE else "image"
+    return f"{prompts} of {found.clusters} {what}{'' if found.clusters == 1 else 's'}"
 
 
 def number(value: float | None) -> str:
@@ -88,19 +143,22 @@ def unbroken(text: str) -> str:
 
 def shown(verdict: Verdict) -> list[Question]:
     """The questions that replication was measured on, in the order in which they are shown."""
-    return [question for question in SHOWN if question.key in verdict.base.sets]
+    return [asked for asked in SHOWN if asked.key in verdict.base.sets]
 
 
 def headline(verdict: Verdict) -> list[str]:
     """What was found, in sentences; every rate with its interval, and its controls in the same breath."""
     sentences = []
-    for question, what in ((HELD_OUT_VERBATIM, "memorized images"), (HELD_OUT_TEMPLATE, "memorized templates")):
-        if question.key not in verdict.base.sets:
+    for asked, what in ((HELD_OUT_VERBATIM, "memorized image"), (HELD_OUT_TEMPLATE, "memorized template")):
+        if asked.key not in verdict.base.sets:
             continue
-        rates = {name: _with_interval(model.sets[question.key]) for name, model in verdict.models.items()}
-        count = verdict.base.sets[question.key].prompts
-        text = f"On {count} prompts for {what} that locating never saw, the base replicates the training image in "
-        text += f"{rates['base']} of its images, the edited model in {rates['edited']}."
+        rates = {name: _with_interval(model.sets[asked.key]) for name, model in verdict.models.items()}
+        found = verdict.base.sets[asked.key]
+        cases = f"{found.clusters} {what}{'' if found.clusters == 1 else 's'}"
+        text = (
+            f"On {found.prompts} prompts for {cases} that locating never saw, the base replicates the training image "
+        )
+        text += f"in {rates['base']} of its images, the edited model in {rates['edited']}."
         controls = [f"{model.label}: {rates[name]}" for name, model in verdict.controls.items()]
         sentences.append(f"{text} Controls: {'; '.join(controls)}." if controls else text)
     before, after = verdict.base.agreement, verdict.edited.agreement

@@ -58,6 +58,8 @@ class Run:
     """What the folder holds, and why it may be trusted."""
     lock = Place("job.lock")
     """Held by the job that works on the folder."""
+    log = Place("job.log")
+    """All that the jobs on the folder have said, each line with its time; starts and resumes follow one another."""
     recipe = Place("recipe.toml")
     """The recipe of a run that came to its end, word for word."""
     release = Place("release")

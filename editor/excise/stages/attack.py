@@ -10,8 +10,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tqdm import tqdm
-
 from excise.checkpoint import Checkpoint
 from excise.files.writing import put_folder
 from excise.prompts.questions import questions_of
@@ -42,8 +40,8 @@ def run(context: Context) -> None:
         opened = [known for known in (context.base, context.twin) if known is not None and known.folder == folder]
         return opened[0] if opened else Checkpoint.open(folder)
 
-    with tqdm(total=total, initial=done, desc="images", unit="image", disable=not processes.leads) as progress:
-        make_images(recipe, share, open_checkpoint, kept, progress)
+    with context.progress.counting("image", total, done) as bar:
+        make_images(recipe, share, open_checkpoint, kept, bar)
     processes.wait()
     if processes.leads:
         shutil.rmtree(run.joined, ignore_errors=True)

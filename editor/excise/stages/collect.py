@@ -21,7 +21,6 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
 from excise.diffusion.denoise import calls_of, denoise, in_batches, noise_key, text_lengths
 from excise.diffusion.load import denoiser, execution_device, pick_device, pick_dtype
@@ -70,10 +69,10 @@ def run(context: Context) -> None:
         check_calls(recipe, pipeline.scheduler)
         total = sum(len(chunk.texts) for chunk, _ in share)
         done = total - sum(len(chunk.texts) for chunk, _ in todo)
-        with tqdm(desc="collect", unit="prompt", total=total, initial=done, disable=not processes.leads) as progress:
+        with context.progress.counting("prompt", total, done) as bar:
             for chunk, file in todo:
                 write_tensors(file, collect_chunk(recipe, pipeline, sites, chunk, context.demand))
-                progress.update(len(chunk.texts))
+                bar.update(len(chunk.texts))
     processes.wait()
     if processes.leads:
         write_tensors(context.run.statistics, _merge(chunks, files))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from excise.checkpoint import Checkpoint
@@ -10,6 +10,7 @@ from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.run.layout import Run
 from excise.run.processes import ALONE, Processes
+from excise.run.progress import Progress, Silence
 from excise.run.statistics import Demand
 
 
@@ -24,6 +25,8 @@ class Context:
     demand: Demand
     """What is to be collected."""
     processes: Processes = ALONE
+    progress: Progress = field(default_factory=Silence)
+    """Is told how far the stage is."""
 
     @cached_property
     def base(self) -> Checkpoint:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from excise.diffusion.sites import Site
 from excise.errors import ExciseError
@@ -51,16 +50,18 @@ def run(context: Context) -> None:
     masks: dict[Site, Tensor] = {}
     found: list[SiteFound] = []
     shared: dict[str, list[SharedAt]] = {name: [] for name in TARGETS}
-    for site in tqdm(sites, desc="locate"):
-        weight = site.matrix(context.base.read(site.tensor))
-        calls = select(settings, weight, scores.read("memorized", site.name), site)
-        masks[site] = vote(calls, settings.vote)
-        control = None
-        if settings.evidence:
-            control = vote(select(settings, weight, scores.read("control", site.name), site), settings.vote)
-            for name in TARGETS:
-                shared[name].append(_shared(settings, weight, scores, name, site, len(sets.located)))
-        found.append(_describe(site, calls, masks[site], control))
+    with context.progress.counting("site", len(sites)) as bar:
+        for site in sites:
+            weight = site.matrix(context.base.read(site.tensor))
+            calls = select(settings, weight, scores.read("memorized", site.name), site)
+            masks[site] = vote(calls, settings.vote)
+            control = None
+            if settings.evidence:
+                control = vote(select(settings, weight, scores.read("control", site.name), site), settings.vote)
+                for name in TARGETS:
+                    shared[name].append(_shared(settings, weight, scores, name, site, len(sets.located)))
+            found.append(_describe(site, calls, masks[site], control))
+            bar.update(1)
     selected, entries = sum(row.selected for row in found), sum(site.outputs * site.neurons for site in sites)
     if selected == 0:
         raise ExciseError(

@@ -36,7 +36,11 @@ def run(context: Context) -> None:
     asked = questions_of(sets)
     subjects = subjects_of(recipe, run, context.base)
     trial = Trial.of(asked, run.images, _instruments(recipe), subjects, recipe.attack.methods)
-    measured = {subject.name: trial.measure_images(subject) for subject in subjects}
+    measured = {}
+    with context.progress.counting("model", len(subjects)) as bar:
+        for subject in subjects:
+            measured[subject.name] = trial.measure_images(subject)
+            bar.update(1)
     changed = {BASE: 0, TWIN: None, EDITED: read_edit_record(run).weights_changed}
     control = read_located(run).selected
     models = {

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from excise.attacks import Budget, attack
 from excise.checkpoint import Checkpoint
@@ -29,6 +28,7 @@ from excise.prompts.prompt import Prompt
 from excise.prompts.questions import UNMEASURED, Question
 from excise.recipe import Recipe
 from excise.run.images import SUFFIX, write_images, write_seconds
+from excise.run.progress import Bar
 from excise.trial.subjects import Subject
 
 REPLAY = "replay"
@@ -80,7 +80,7 @@ def make_images(
     blocks: Sequence[Block],
     open_checkpoint: Callable[[Path], Checkpoint],
     partial: Path,
-    progress: tqdm[None],
+    bar: Bar,
 ) -> None:
     """Make the blocks that are not in ``partial`` yet; each checkpoint is loaded once.
 
@@ -95,9 +95,9 @@ def make_images(
         for subject in dict.fromkeys(block.subject for block in left if block.subject.checkpoint == checkpoint):
             with _changed(pipeline, subject):
                 for block in (block for block in left if block.subject == subject):
-                    progress.set_postfix_str(f"{subject.label}, {block.question.label}")
+                    bar.set_postfix_str(f"{subject.label}, {block.question.label}")
                     _make(recipe, pipeline, block, partial)
-                    progress.update(len(block.pairs))
+                    bar.update(len(block.pairs))
         del pipeline
         gc.collect()
 

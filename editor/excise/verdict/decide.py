@@ -97,6 +97,7 @@ def _checks(
             NEVER_SEEN.key,
             limits.false_positives,
             found=Estimate(value=null.false_positive_rate, interval=null.interval) if null else None,
+            cases=null.prompts if null else None,
             missing=_missing(NEVER_SEEN),
         ),
         *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
@@ -107,6 +108,7 @@ def _checks(
             None,
             limits.agreement_drop,
             found=agreement.drop if agreement else None,
+            cases=agreement.prompts if agreement else None,
             controls={name: other.agreement.drop for name, other in others.items() if other.agreement},
             missing=_NO_JUDGE,
         ),
@@ -143,6 +145,7 @@ def _replication(
         getattr(limits, name),
         relation=relation,
         found=found,
+        cases=models[model].sets[asked.key].clusters if found else None,
         controls=rates,
         missing=_missing(asked),
         applicable=asked.kind in kinds,
@@ -158,6 +161,7 @@ def _check(
     *,
     found: Estimate | None,
     missing: str,
+    cases: int | None = None,
     relation: Relation = "at most",
     controls: Mapping[str, Estimate | None] | None = None,
     applicable: bool = True,
@@ -193,6 +197,7 @@ def _check(
         clear=clear,
         controls={other: beside for other, beside in (controls or {}).items() if beside},
         note=note,
+        cases=cases,
     )
 
 

@@ -17,6 +17,8 @@ Interval = tuple[float, float] | None
 Rates = tuple[Rate, Rate] | None
 Status = Literal["passed", "failed", "not measured", "not required", "not applicable"]
 Relation = Literal["at most", "at least"]
+FEW = 3
+"""Independent cases below which a check that is passed says little."""
 
 
 class Estimate(Part):
@@ -116,6 +118,8 @@ class Check(Part):
     clear: bool | None
     controls: dict[str, Estimate]
     note: str
+    cases: Count | None = None
+    """Independent cases that the value rests on; None where nothing was measured, or where they are not counted."""
 
     @property
     def is_rate(self) -> bool:
@@ -123,9 +127,19 @@ class Check(Part):
         return self.name != "drift"
 
     @property
+    def on_few(self) -> bool:
+        """Whether it is passed on so few independent cases that it says little."""
+        return self.status == "passed" and self.cases is not None and self.cases < FEW
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is passed, but on few cases or not clearly: no more than that may be read from it."""
+        return self.on_few or (self.status == "passed" and self.clear is False)
+
+    @property
     def judged(self) -> tuple[object, ...]:
         """What must come out the same when it is decided again; the rest is wording."""
-        return self.name, self.model, self.set, self.value, self.relation, self.limit, self.status
+        return self.name, self.model, self.set, self.value, self.relation, self.limit, self.status, self.cases
 
 
 class Evidence(Part):
