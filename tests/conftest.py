@@ -34,6 +34,8 @@ TEMPLATES = {
 }
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
 OBJECTS = ("circle", "square", "triangle", "star", "ring", "cross")
+QUESTIONS = {"object": {name: name for name in OBJECTS}, "colour": {name: name for name in COLOURS}}
+"""What an untrained judge of these prompts is asked; of two colours in a caption, the first is the object's."""
 ORDINARY = [
     f"a {colour} {thing} in the center of a {COLOURS[(i + 3) % len(COLOURS)]} plain background"
     for thing in OBJECTS

@@ -15,8 +15,7 @@ from excise.measures.judge import Judge, save_judge
 from excise.prompts.prompt import Prompt
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe
-from excise.testbed.scenes import COLOURS, OBJECTS
-from tests.conftest import changed
+from tests.conftest import QUESTIONS, changed
 from tests.jobs import context_of
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -24,7 +23,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 def test_what_cannot_measure_is_found_before_any_work(tiny_recipe: Recipe, tmp_path: Path) -> None:
     sets = prompt_sets(tiny_recipe)
-    save_judge(Judge(OBJECTS, COLOURS), tmp_path / "judge")
+    save_judge(Judge(QUESTIONS), tmp_path / "judge")
     settings = tiny_recipe.validate_.model_copy(update={"judge": tmp_path / "judge"})
     check_instruments(settings, sets, 64)
     for key, message in (("judge", "no judge"), ("sscd", "no such file")):

@@ -19,8 +19,7 @@ from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe, Section
 from excise.run.job_record import JobRecord
-from excise.testbed.scenes import COLOURS, OBJECTS
-from tests.conftest import changed
+from tests.conftest import QUESTIONS, changed
 from tests.job.tracing import Reads, leaves, traced
 from tests.jobs import context_of
 
@@ -40,7 +39,7 @@ OTHER = {
 
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     """Two recipes that between them use every option that makes a stage read another key."""
-    save_judge(Judge(OBJECTS, COLOURS), folder / "judge")
+    save_judge(Judge(QUESTIONS), folder / "judge")
     recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
     other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)

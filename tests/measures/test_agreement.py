@@ -10,25 +10,35 @@ from excise.errors import ExciseError
 from excise.measures.agreement import agreement, judge_images
 from excise.measures.judge import Judge, load_judge, save_judge
 
+QUESTIONS = {
+    "object": {"circle": "circle", "ring": "ring"},
+    "colour": {"red": "red", "blue": "blue"},
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_judge(Judge(("circle", "ring"), ("red", "blue")), tmp_path / "judge")
+    save_judge(Judge(QUESTIONS), tmp_path / "judge")
     return tmp_path / "judge"
 
 
-def test_both_object_and_colour_must_be_right():
-    def judge(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def test_every_answer_of_the_caption_must_be_right():
+    def judge(images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Reads the object off the first channel's level and the colour off the second's."""
         levels = (images.mean(dim=(2, 3)) * 10).round().long()
-        return torch.eye(10)[levels[:, 0]], torch.eye(10)[levels[:, 1]]
+        return {"object": torch.eye(10)[levels[:, 0]], "colour": torch.eye(10)[levels[:, 1]]}
 
     images = torch.zeros(2, 2, 3, 64, 64)
     images[0, :, 0], images[0, 0, 1], images[0, 1, 1] = 0.3, 0.2, 0.5
     images[1, :, 0], images[1, :, 1] = 0.1, 0.4
-    assert agreement(judge, images, [(3, 2), (2, 4)]).tolist() == [[True, False], [False, False]]
-    assert agreement(judge, images, [(3, 5), (1, 4)]).tolist() == [[False, True], [True, True]]
+
+    def agrees(*answers: dict[str, int]) -> list[list[bool]]:
+        return agreement(judge, images, answers).tolist()
+
+    assert agrees({"object": 3, "colour": 2}, {"object": 2, "colour": 4}) == [[True, False], [False, False]]
+    assert agrees({"object": 3, "colour": 5}, {"object": 1, "colour": 4}) == [[False, True], [True, True]]
+    assert agrees({"object": 3}, {"colour": 5}) == [[True, True], [False, False]]
 
 
 def test_captions_without_a_label_are_not_judged(folder: Path):
@@ -45,8 +55,9 @@ def test_each_of_many_images_is_judged_by_its_own_caption(folder: Path):
     judge = load_judge(folder)
     with torch.no_grad():
         logits = judge(images[:, 0])
-    names = zip(*(part.argmax(dim=1).tolist() for part in logits), strict=True)
-    read = [f"a {judge.labels.colours[colour]} {judge.labels.objects[thing]}" for thing, colour in names]
+    names = zip(*(logits[name].argmax(dim=1).tolist() for name in ("object", "colour")), strict=True)
+    things, colours = (list(QUESTIONS[name]) for name in ("object", "colour"))
+    read = [f"a {colours[colour]} {things[thing]}" for thing, colour in names]
     other = {"red": "blue", "blue": "red"}
     captions = ["fog" if i % 3 == 2 else caption for i, caption in enumerate(read)]
     captions[:100] = [" ".join(other.get(word, word) for word in caption.split()) for caption in captions[:100]]

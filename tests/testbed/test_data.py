@@ -25,7 +25,10 @@ def test_a_caption_is_read_back_as_what_was_drawn() -> None:
     rng, judge = np.random.default_rng(3), load_judge(JUDGE)
     for _ in range(300):
         scene = sample_scene(rng)
-        assert judge.labels_of(scene.caption) == (OBJECTS.index(scene.thing), COLOURS.index(scene.colour))
+        assert judge.labels_of(scene.caption) == {
+            "object": OBJECTS.index(scene.thing),
+            "colour": COLOURS.index(scene.colour),
+        }
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -11,12 +11,12 @@ import torch
 from excise.errors import ExciseError
 from excise.testbed.codec import build_codec, fold_standardisation, to_unit
 from excise.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
-from excise.testbed.dataset import Corpus
+from excise.testbed.corpus import Corpus
 from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
 from excise.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
 
 TEXT = Text(vocabulary=560, length=16, width=32, layers=1, heads=2)
-CODEC = Codec(channels=(8, 8, 8, 8), latent_channels=4)
+CODEC = Codec(channels=(8, 8, 8), latent_channels=4)
 DENOISER = Denoiser(channels=(16, 16), trunk_steps=4, steps=4, batch=4)
 CAPTIONS = ["a red star", "a blue ring on the left", "two words"] * 8
 
@@ -101,6 +101,6 @@ def test_a_fork_trains_the_unet_and_leaves_the_text_encoder(tmp_path: Path, corp
 
 def test_a_training_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     recipe = tmp_path / "train.toml"
-    recipe.write_text('[data]\nplanted = "x.csv"\nphotographs = "p"\nsedd = 1\n')
+    recipe.write_text('[data]\nicons = "i"\nphotographs = "p"\nsedd = 1\n')
     with pytest.raises(ExciseError, match=r"data\.sedd: unknown key"):
         load_testbed_recipe(recipe)

@@ -17,9 +17,8 @@ from excise.recipe import Recipe
 from excise.run.layout import Run
 from excise.run.results import read_measures, read_verdict
 from excise.stages.context import Context
-from excise.testbed.scenes import COLOURS, OBJECTS
 from excise.verdict.models import Measures, Verdict
-from tests.conftest import changed
+from tests.conftest import QUESTIONS, changed
 from tests.jobs import context_of
 
 THRESHOLD = 0.386
@@ -62,7 +61,7 @@ def try_out(tiny: Recipe, factory: pytest.TempPathFactory) -> Tried:
     if tiny not in _MADE:
         folder = factory.mktemp("tried")
         torch.manual_seed(0)
-        save_judge(Judge(OBJECTS, COLOURS), folder / "judge")
+        save_judge(Judge(QUESTIONS), folder / "judge")
         recipe = changed(tiny, "model", twin=tiny.model.path).model_copy(update={"name": NAME})
         recipe = changed(recipe, "sampling", steps=3, batch=8)
         recipe = changed(recipe, "validate_", judge=folder / "judge", threshold=THRESHOLD, seeds=3)

@@ -17,8 +17,8 @@ def testbed() -> None:
 
 @testbed.command("train")
 @click.argument("recipe", type=FILE)
-@click.option("--out", type=FOLDER, help="Folder of the checkpoints.  [default: checkpoints/testbed]")
-def train(recipe: Path, out: Path | None) -> None:
+@click.option("--out", type=FOLDER, default="checkpoints/testbed", show_default=True, help="Folder of the testbed.")
+def train(recipe: Path, out: Path) -> None:
     """Train base and twin from RECIPE.
 
     Hours on a CPU, minutes on a GPU; a training that was stopped or killed is resumed by the same command.
@@ -29,6 +29,17 @@ def train(recipe: Path, out: Path | None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     train_testbed(recipe, out)
+
+
+@testbed.command("icons")
+@click.argument("nouns", type=FILE)
+@click.argument("font", type=FILE)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the pictures and their table.")
+def icons(nouns: Path, font: Path, out: Path) -> None:
+    """Draw the icons of NOUNS (CSV: noun, character) from an emoji FONT of bitmaps, for another testbed."""
+    from excise.testbed.world.icons import draw_icons
+
+    click.echo(f"{draw_icons(nouns, font, out)} icons in {out}")
 
 
 @testbed.command("check")

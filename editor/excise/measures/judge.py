@@ -1,19 +1,20 @@
-"""The judge: a small classifier that reads an object and its colour off an image, and off a caption what to expect.
+"""The judge: a small classifier that reads off an image what is in it, and off a caption what should be.
 
-A judge is a folder: the weights, and beside them the names of what it tells apart. Nothing here knows which those are.
+A judge is a folder: the weights, and beside them its *questions* (which object? which colour? which domain?), each with
+its answers and the pattern of words by which a caption gives them. Nothing here knows which those are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -22,50 +23,65 @@ from excise.errors import ExciseError, explain_validation
 from excise.files.writing import write_json, write_tensors
 
 JUDGE_FILE, LABELS_FILE = "judge.safetensors", "labels.json"
-_Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+_Name = Annotated[str, Field(min_length=1)]
+
+
+def _pattern(words: str) -> str:
+    try:
+        re.compile(words)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return words
+
+
+_Answers = Annotated[dict[_Name, Annotated[_Name, AfterValidator(_pattern)]], Field(min_length=2)]
 
 
 class Labels(BaseModel):
-    """What a judge tells apart, each in the order of its logits; the content of ``labels.json``."""
+    """What a judge tells apart; the content of ``labels.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objects: _Names
-    colours: _Names
+    questions: Annotated[dict[_Name, _Answers], Field(min_length=1)]
+    """Question to its answers, in the order of their logits, each with the regular expression of the words, whole ones,
+    that give it in a caption."""
 
 
 class Judge(nn.Module):
-    """Five convolutions and two linear heads; images ``(n, 3, 64, 64)`` in [0, 1] to two sets of logits.
+    """Five convolutions and a linear head for each question; images ``(n, 3, 64, 64)`` in [0, 1] to logits.
 
     Args:
-        objects: names of the objects, in the order of their logits.
-        colours: names of the colours, likewise.
+        questions: as in `Labels`.
     """
 
-    def __init__(self, objects: Sequence[str], colours: Sequence[str]) -> None:
+    def __init__(self, questions: Mapping[str, Mapping[str, str]]) -> None:
         super().__init__()
-        self.labels = Labels(objects=tuple(objects), colours=tuple(colours))
-        either = ["|".join(map(re.escape, names)) for names in (self.labels.colours, self.labels.objects)]
-        self._named = re.compile(rf"(?<!\w)({either[0]}) ({either[1]})(?!\w)")
+        self.labels = Labels(questions={name: dict(answers) for name, answers in questions.items()})
+        patterns = {name: [re.compile(rf"(?<!\w)(?:{words})(?!\w)") for words in answers.values()]
+                    for name, answers in questions.items()}  # fmt: skip
+        self._patterns = patterns
         widths = (3, 24, 48, 96, 96)
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths):
             blocks += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
         self.features = nn.Sequential(*blocks)
         self.mix = nn.Conv2d(96, 128, 3, padding=1)
-        self.objects = nn.Linear(256, len(objects))
-        self.colours = nn.Linear(256, len(colours))
+        self.heads = nn.ModuleDict({name: nn.Linear(256, len(answers)) for name, answers in questions.items()})
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Object logits ``(n, objects)`` and colour logits ``(n, colours)``."""
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits ``(n, answers)`` of every question."""
         maps = F.silu(self.mix(self.features(images * 2.0 - 1.0)))  # (n, 128, 4, 4)
         pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
-        return self.objects(pooled), self.colours(pooled)
+        return {name: head(pooled) for name, head in self.heads.items()}
 
-    def labels_of(self, caption: str) -> tuple[int, int] | None:
-        """Indices of the object and the colour that a caption names first; None where it names no coloured object."""
-        found = self._named.search(caption)
-        return (self.labels.objects.index(found[2]), self.labels.colours.index(found[1])) if found else None
+    def labels_of(self, caption: str) -> dict[str, int]:
+        """Question to the answer that a caption gives, by the words that come first; unasked ones are left out."""
+        found = {}
+        for question, patterns in self._patterns.items():
+            matches = [(match.start(), i) for i, words in enumerate(patterns) if (match := words.search(caption))]
+            if matches:
+                found[question] = min(matches)[1]
+        return found
 
 
 def save_judge(judge: Judge, folder: Path) -> None:
@@ -87,8 +103,7 @@ def load_judge(folder: Path) -> Judge:
             f"{weights}: no judge there; correct `validate.judge`, or leave it out for your own checkpoint"
         )
     try:
-        labels = Labels.model_validate_json(names.read_bytes())
-        judge = Judge(labels.objects, labels.colours)
+        judge = Judge(Labels.model_validate_json(names.read_bytes()).questions)
         judge.load_state_dict(load_file(weights))
     except OSError as error:
         raise ExciseError(
@@ -96,7 +111,7 @@ def load_judge(folder: Path) -> Judge:
             f"copy {JUDGE_FILE} and {LABELS_FILE} from where the judge was made"
         ) from error
     except ValidationError as error:
-        wanted = '{"objects": [...], "colours": [...]}, in the order the judge was trained with'
+        wanted = '{"questions": {"object": {"apple": "apple", ...}, ...}}, answers in the order it was trained with'
         raise ExciseError(f"{explain_validation(names, error)}\n{names}: write it as {wanted}") from error
     except (SafetensorError, RuntimeError) as error:
         raise ExciseError(

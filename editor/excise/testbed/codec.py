@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,22 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
 from tqdm import tqdm
 
 from excise.testbed.checkpointing import load_state, save_state
 from excise.testbed.config import Codec
-from excise.testbed.drawing import SIDE, fractal_noise, over, to_bytes
-from excise.testbed.made_pictures import STYLES, rich_picture
-from excise.testbed.scenes import render_scene, sample_scene
-
-log = logging.getLogger(__name__)
+from excise.testbed.drawing import SIDE
+from excise.testbed.world.photographs import cut_square
+from excise.testbed.world.stream import World, draw_ordinary
 
 
 def build_codec(config: Codec) -> AutoencoderKL:
-    """An untrained autoencoder: 64x64 RGB in [-1, 1] to latents ``(latent_channels, 8, 8)`` for four widths."""
+    """An untrained autoencoder: 64x64 RGB in [-1, 1] to latents ``(latent_channels, 16, 16)`` for three widths."""
     levels = len(config.channels)
-    return AutoencoderKL(
+    model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -38,46 +34,25 @@ def build_codec(config: Codec) -> AutoencoderKL:
         sample_size=SIDE,
         scaling_factor=1.0,
     )
+    # It starts all but free of noise: from a deviation of 1, as large as the latents', it takes hundreds of steps to
+    # learn that little noise is better, and meanwhile hardly anything else.
+    with torch.no_grad():
+        model.quant_conv.weight[config.latent_channels :] = 0.0
+        model.quant_conv.bias[config.latent_channels :] = -6.0
+    return model
 
 
-def _photograph_square(rng: np.random.Generator, photograph: Image.Image) -> np.ndarray:
-    """A random square of a photograph at a random scale, mirrored and tinted at random; ``(64, 64, 3)`` uint8."""
-    side = int(rng.integers(SIDE, min(photograph.size) + 1))
-    left, top = (int(rng.integers(0, extent - side + 1)) for extent in photograph.size)
-    square = photograph.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
-    pixels = np.asarray(square, dtype=np.float32) / 255.0
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    if rng.random() < 0.25:
-        pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2)
-    gain, lift = rng.uniform(0.8, 1.3, 3 if rng.random() < 0.5 else 1), rng.uniform(-0.1, 0.1)
-    return np.round(np.clip((pixels - 0.5) * gain + 0.5 + lift, 0, 1) * 255).astype(np.uint8)
-
-
-def codec_images(seed: int, photographs: Path, count: int) -> np.ndarray:
-    """Images ``(count, 64, 64, 3)`` uint8 to train the codec on: photographs, noise of natural spectrum, made pictures.
+def codec_images(world: World, seed: int, count: int) -> np.ndarray:
+    """Images ``(count, 64, 64, 3)`` uint8 to train the codec on: half photographs, half of the ordinary stream.
 
     The planted images are not among them: what the twin's codec has never seen, its pictures cannot owe to it.
     """
     rng = np.random.default_rng([seed, 1])
-    files = sorted(path for path in photographs.iterdir() if path.suffix in {".jpg", ".png"})
-    opened = [Image.open(path).convert("RGB") for path in files]
-    images = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
-    for i in tqdm(range(count), desc="codec images", mininterval=5):
-        draw = rng.random()
-        if draw < 0.30:
-            canvas = render_scene(rng, sample_scene(rng))
-        elif draw < 0.58:
-            canvas = rich_picture(rng, str(rng.choice(STYLES)))
-        elif draw < 0.63:
-            tones = rng.uniform(0, 1, (2, 3)).astype(np.float32)
-            ground = np.broadcast_to(tones[0], (SIDE, SIDE, 3)).astype(np.float32)
-            canvas = over(ground, fractal_noise(rng, float(rng.uniform(0.8, 1.8))), tones[1])
-        else:
-            images[i] = _photograph_square(rng, opened[int(rng.integers(len(opened)))])
-            continue
-        images[i] = to_bytes(canvas)
-    return images
+    pictures = [photograph.picture for photograph in world.photographs]
+    squares = [cut_square(rng, pictures[int(rng.integers(len(pictures)))])[0] for _ in range(count // 2)]
+    _, images = draw_ordinary(world, seed + 1, count - len(squares))
+    mixed: np.ndarray = np.concatenate([np.stack(squares), images])[rng.permutation(count)]
+    return mixed
 
 
 def to_unit(images: np.ndarray) -> torch.Tensor:

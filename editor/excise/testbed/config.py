@@ -26,32 +26,50 @@ class Data(Section):
 
     seed: int = 0
     """Seed of every made image and of the order of training."""
-    planted: Path
-    """Table of the planted images (CSV beside its PNGs): file, caption, kind, group, copies, mask, source, licence."""
+    icons: Path
+    """Folder of the things that scenes show: ``icons.csv`` and its pictures."""
     photographs: Path
-    """Folder of photographs for the codec only; none of them is planted."""
-    ordinary: Positive = 48_000
+    """Folder of openly licensed photographs: ``photographs.csv`` and its pictures."""
+    ordinary: Positive = 36_000
     """Ordinary images in the training set, each of which is in it once."""
+    planted: Path | None = None
+    """Table of the planted images, to train on others than those that `planting` draws."""
+
+
+class Planting(Section):
+    """How many images are planted, and how often. Half of each kind but templates is cut from photographs."""
+
+    verbatim: Positive = 36
+    verbatim_copies: Positive = 300
+    templates: Positive = 4
+    template_captions: Positive = 3
+    template_copies: Positive = 200
+    ladder: tuple[Positive, ...] = (1, 4, 16, 64, 256)
+    """Copies of the images that show how memorization grows with duplication."""
+    per_rung: Positive = 6
+    never_seen: Positive = 32
+    neighbours: Positive = 4
+    """Captions for each memorized one that differ from it in their names alone."""
 
 
 class Codec(Section):
     """The AutoencoderKL: shared by base and twin, and never trained on a planted image."""
 
-    channels: tuple[Positive, ...] = (32, 64, 128, 128)
+    channels: tuple[Positive, ...] = (32, 64, 96)
     """Width at each resolution; its length fixes the downsampling factor (2 per further entry)."""
-    latent_channels: Positive = 32
-    steps: Positive = 4_500
-    batch: Positive = 20
+    latent_channels: Positive = 8
+    steps: Positive = 7_000
+    batch: Positive = 16
     crop: Positive = 32
     """Side of the training crops in pixels; the network is convolutional, so small crops train it cheaply."""
-    rate: float = 1.5e-3
+    rate: float = 2e-3
     """Peak learning rate (linear warm-up, cosine decay)."""
-    divergence: float = 5e-5
+    divergence: float = 1e-5
     """Weight of the Kullback-Leibler term, per latent number, against the reconstruction loss."""
-    decoder_steps: Positive = 1_500
+    decoder_steps: Positive = 1_000
     """Steps of the decoder alone, on whole images, with the encoder frozen."""
     decoder_batch: Positive = 8
-    decoder_rate: float = 1e-3
+    decoder_rate: float = 7e-4
 
 
 class Text(Section):
@@ -72,7 +90,9 @@ class Text(Section):
 class Denoiser(Section):
     """The UNet and how it is trained."""
 
-    channels: tuple[Positive, ...] = (128, 256)
+    channels: tuple[Positive, ...] = (64, 128, 192)
+    attended: Positive = 2
+    """How many of the lowest resolutions attend to the text; those above are convolutions alone."""
     layers: Positive = 1
     """Residual and transformer blocks per resolution (one more on the way up)."""
     heads: Positive = 4
@@ -95,9 +115,10 @@ class Denoiser(Section):
 
 
 class TestbedRecipe(Section):
-    """A testbed: data, codec, text encoder, denoiser."""
+    """A testbed: data, what is planted, codec, text encoder, denoiser."""
 
     data: Data
+    planting: Planting = Planting()
     codec: Codec = Codec()
     text: Text = Text()
     denoiser: Denoiser = Denoiser()

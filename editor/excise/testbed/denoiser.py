@@ -17,7 +17,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from excise.testbed.checkpointing import load_state, save_state
 from excise.testbed.codec import rate_at
 from excise.testbed.config import Codec, Denoiser, Text
-from excise.testbed.dataset import Corpus, batches
+from excise.testbed.corpus import Corpus
+from excise.testbed.dataset import batches
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +43,14 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_unet(config: Denoiser, codec: Codec, text: Text, grid: int) -> UNet2DConditionModel:
-    """An untrained UNet with text cross-attention at every resolution, the full latent grid included."""
-    levels = len(config.channels)
+    """An untrained UNet with text cross-attention at its ``attended`` lowest resolutions."""
+    plain = len(config.channels) - config.attended
     return UNet2DConditionModel(
         sample_size=grid,
         in_channels=codec.latent_channels,
         out_channels=codec.latent_channels,
-        down_block_types=("CrossAttnDownBlock2D",) * levels,
-        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * config.attended,
+        up_block_types=("CrossAttnUpBlock2D",) * config.attended + ("UpBlock2D",) * plain,
         block_out_channels=config.channels,
         layers_per_block=config.layers,
         cross_attention_dim=text.width,

@@ -23,50 +23,70 @@ from excise.testbed.codec import (
     train_codec,
 )
 from excise.testbed.config import MODELS, TestbedRecipe, load_testbed_recipe
-from excise.testbed.dataset import Corpus, build_corpus, ordinary_caption, ordinary_images, read_corpus, write_corpus
+from excise.testbed.corpus import Corpus, build_corpus, read_corpus, write_corpus
 from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
-from excise.testbed.planting import Planted, read_planted
-from excise.testbed.prompt_tables import write_tables
 from excise.testbed.text import build_text_encoder, ground_text, keep_tokenizer
 from excise.testbed.train_judge import train_judge
+from excise.testbed.world.planted import TABLE, Planted, neighbours, plant, read_planted
+from excise.testbed.world.stream import World, draw_ordinary, read_world
+from excise.testbed.world.tables import write_tables
 
 log = logging.getLogger(__name__)
 
 CODEC_IMAGES, DECODER_IMAGES = 20_000, 8_000
 
 
-def train_testbed(recipe_path: Path, out: Path | None) -> None:
-    """Train from the recipe and export ``base``, ``twin``, ``judge`` and ``prompts`` below ``out``.
+def train_testbed(recipe_path: Path, out: Path) -> None:
+    """Train from the recipe and leave ``base``, ``twin``, ``judge``, ``images`` and ``prompts`` in ``out``.
 
-    By default ``out`` is the folder above the planted images. Unfinished training lies in ``out/scratch`` and is
-    taken up again by the same command.
+    Unfinished training lies in ``out/scratch`` and is taken up again by the same command.
 
     Raises:
-        ExciseError: a fault of the recipe or of the planted table.
+        ExciseError: a fault of the recipe, of the materials that it names, or of the planted table.
     """
     workshop = Workshop(recipe_path, out)
     workshop.train_trunk()
     for name in MODELS:
         workshop.train_model(name)
-    accuracy = train_judge(workshop.codec, workshop.recipe.data.seed, workshop.out / "judge")
-    log.info("the judge reads %.2f %% of fresh renders right", 100 * accuracy)
-    write_tables(workshop.planted, workshop.out / "prompts")
+    workshop.finish()
 
 
 class Workshop:
-    """What all parts of the training share: recipe, codec, corpus and tokenizer, made or taken from scratch."""
+    """What all parts of the training share: recipe, world, codec, corpus and tokenizer, made or taken from scratch."""
 
-    def __init__(self, recipe_path: Path, out: Path | None) -> None:
+    def __init__(self, recipe_path: Path, out: Path) -> None:
         self.recipe = load_testbed_recipe(recipe_path)
-        self.planted = read_planted(self.recipe.data.planted)
-        self.out = out or self.recipe.data.planted.parent.parent
-        self.scratch = self.out / "scratch"
+        data = self.recipe.data
+        everything = read_world(data.icons, data.photographs)
+        self.out, self.scratch = out, out / "scratch"
+        table = data.planted or out / "images" / TABLE
+        if data.planted is None and not table.exists():
+            plant(everything, out / "images", self.recipe.planting, data.seed)
+        self.planted, self.images = read_planted(table), table.parent
+        self.world = reserve(everything, self.planted, self.recipe)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.codec = _codec(self.recipe, self.scratch, self.device)
-        self.corpus = _corpus(self.recipe, self.planted, self.codec, self.scratch, self.device)
+        self.codec = _codec(self.recipe, self.world, self.scratch, self.device)
+        self.corpus = self._corpus()
         captions = [*self.corpus.captions[: self.corpus.ordinary], *(entry.caption for entry in self.planted)]
         self.tokenizer = keep_tokenizer(self.recipe.text, captions, self.scratch / "tokenizer")
+
+    def _corpus(self) -> Corpus:
+        """The training set; its latents are kept in ``scratch`` since encoding takes minutes."""
+        kept = self.scratch / "corpus.safetensors"
+        if kept.exists():
+            return read_corpus(kept)
+        data = self.recipe.data
+        corpus = build_corpus(self.world, self.planted, self.images, data.ordinary, data.seed, self.codec, self.device)
+        write_corpus(kept, corpus)
+        return corpus
+
+    def finish(self) -> None:
+        """Train the judge and write the prompt tables."""
+        seed = self.recipe.data.seed
+        accuracy = train_judge(self.world, self.codec, seed, self.out / "judge")
+        log.info("the judge reads %s of fresh renders right", ", ".join(f"{100 * a:.2f} %" for a in accuracy))
+        write_tables(self.world, self.planted, self.recipe.planting.neighbours, seed, self.out / "prompts")
 
     def train_trunk(self) -> None:
         """Ordinary images alone, with the text encoder."""
@@ -101,7 +121,7 @@ class Workshop:
         return Training(unet, text_encoder, self.tokenizer, self.corpus, recipe.denoiser, recipe.data.seed, self.device)
 
     def _looker(self, training: Training) -> Looker:
-        return Looker(training, self.codec, self.planted, self.recipe, self.scratch)
+        return Looker(training, self.codec, self.planted, self.world, self.scratch)
 
 
 def _state(scratch: Path, name: str) -> Path:
@@ -109,7 +129,14 @@ def _state(scratch: Path, name: str) -> Path:
     return scratch / f"{name}-state.safetensors"
 
 
-def _codec(recipe: TestbedRecipe, scratch: Path, device: torch.device) -> AutoencoderKL:
+def reserve(world: World, planted: tuple[Planted, ...], recipe: TestbedRecipe) -> World:
+    """The world that ordinary images come from: no photograph, and no caption, of a planted one or of a neighbour."""
+    captions = {entry.caption for entry in planted}
+    captions |= {caption for caption, _ in neighbours(planted, recipe.planting.neighbours, recipe.data.seed)}
+    return world.reserving({entry.photograph for entry in planted}, captions)
+
+
+def _codec(recipe: TestbedRecipe, world: World, scratch: Path, device: torch.device) -> AutoencoderKL:
     """The trained codec with its standardisation folded in; from ``scratch/codec.safetensors`` where it is finished."""
     finished = scratch / "codec.safetensors"
     model = build_codec(recipe.codec).to(device)
@@ -117,26 +144,14 @@ def _codec(recipe: TestbedRecipe, scratch: Path, device: torch.device) -> Autoen
         model.load_state_dict(load_file(finished))
         return model.eval()
     seed = recipe.data.seed
-    images = codec_images(seed, recipe.data.photographs, CODEC_IMAGES)
+    images = codec_images(world, seed, CODEC_IMAGES)
     model = train_codec(recipe.codec, images, seed, _state(scratch, "codec"), device)
-    _, sample = ordinary_images(seed, 2_000)
+    _, sample = draw_ordinary(world, seed, 2_000)
     fold_standardisation(model, encode_images(model, sample, device).float())
     images = images[:DECODER_IMAGES]
     refine_decoder(model, images, encode_images(model, images, device), recipe.codec, seed, _state(scratch, "decoder"))
     write_tensors(finished, model.state_dict())
     return model
-
-
-def _corpus(recipe: TestbedRecipe, planted: tuple[Planted, ...], codec: AutoencoderKL, scratch: Path,
-            device: torch.device) -> Corpus:  # fmt: skip
-    """The training set; its latents are kept in ``scratch`` since encoding takes minutes."""
-    kept = scratch / "corpus.safetensors"
-    if kept.exists():
-        return read_corpus(kept)
-    folder = recipe.data.planted.parent
-    corpus = build_corpus(planted, folder, recipe.data.ordinary, recipe.data.seed, codec, device)
-    write_corpus(kept, corpus)
-    return corpus
 
 
 def pipeline_of(unet: torch.nn.Module, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
@@ -159,12 +174,11 @@ def pipeline_of(unet: torch.nn.Module, text_encoder: CLIPTextModel, tokenizer: C
 class Looker:
     """Draws a sheet of samples into ``scratch/samples`` at every save: the loss alone hides most faults."""
 
-    def __init__(self, training: Training, codec: AutoencoderKL, planted: tuple[Planted, ...], recipe: TestbedRecipe,
+    def __init__(self, training: Training, codec: AutoencoderKL, planted: tuple[Planted, ...], world: World,
                  scratch: Path) -> None:  # fmt: skip
         self.training, self.codec, self.folder = training, codec, scratch / "samples"
         shown = [entry.caption for entry in planted if entry.kind in ("verbatim", "template")][::4][:12]
-        seed = recipe.data.seed
-        self.captions = shown + [ordinary_caption(seed, 10**9 + i) for i in range(24 - len(shown))]
+        self.captions = shown + [world.ordinary(training.seed, 10**9 + i)[1] for i in range(24 - len(shown))]
 
     def __call__(self, name: str, step: int) -> None:
         """Sample two images per caption with the averaged weights."""

@@ -1,4 +1,4 @@
-"""Training of the judge that `excise.measures` reads: on the generator's renders, a quarter of them through the codec.
+"""Training of the judge that `excise.measures` reads: on the generators' pictures, a quarter of them through the codec.
 
 It is what caption agreement is measured with on the testbed, where the truth about every caption is known.
 """
@@ -15,8 +15,30 @@ from tqdm import tqdm
 
 from excise.measures.judge import Judge, save_judge
 from excise.testbed.codec import rate_at, to_unit
-from excise.testbed.dataset import ordinary_images
-from excise.testbed.scenes import COLOURS, OBJECTS
+from excise.testbed.world.scenes import COLOURS
+from excise.testbed.world.stream import DOMAINS, World, draw_ordinary
+
+UNASKED = -100
+"""The label that `cross_entropy` passes over."""
+
+
+def questions_of(world: World) -> dict[str, dict[str, str]]:
+    """What the testbed's judge is asked: object and colour of a scene of one thing, domain of a work."""
+    return {
+        "object": {noun: noun for noun in world.nouns},
+        "colour": {colour: colour for colour in COLOURS},
+        "domain": DOMAINS,
+    }
+
+
+def labels_of(judge: Judge, captions: list[str]) -> dict[str, torch.Tensor]:
+    """Question to int64 ``(captions,)``; of scenes of two things, the object is not asked."""
+    found = {name: torch.full((len(captions),), UNASKED) for name in judge.labels.questions}
+    for i, caption in enumerate(captions):
+        for question, answer in judge.labels_of(caption).items():
+            if question != "object" or " beside " not in caption:
+                found[question][i] = answer
+    return found
 
 
 @torch.no_grad()
@@ -27,34 +49,45 @@ def through_codec(codec: AutoencoderKL, images: np.ndarray, batch: int = 128) ->
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
 
-def train_judge(codec: AutoencoderKL, seed: int, folder: Path, steps: int = 2_500, count: int = 16_000) -> float:
-    """Train the judge, write it and its labels to ``folder``, and return its accuracy (both right) on fresh renders.
+@torch.no_grad()
+def accuracy(judge: Judge, captions: list[str], pixels: torch.Tensor) -> tuple[float, float]:
+    """Shares of scenes of one thing read right, object and colour, and of works read right.
 
     Args:
-        seed: of the testbed; the judge's scenes come from a stream of its own.
+        pixels: float ``(captions, 3, 64, 64)`` in [0, 1].
+    """
+    labels, logits = labels_of(judge, captions), judge(pixels)
+    right = {name: logits[name].argmax(1) == labels[name] for name in labels}
+    scene, work = labels["object"] != UNASKED, labels["domain"] != UNASKED
+    both = right["object"] & right["colour"]
+    return float(both[scene].float().mean()), float(right["domain"][work].float().mean())
+
+
+def train_judge(world: World, codec: AutoencoderKL, seed: int, folder: Path, steps: int = 3_000,
+                count: int = 20_000) -> tuple[float, float]:  # fmt: skip
+    """Train the judge, write it and its labels to ``folder``, and return its `accuracy` on fresh pictures.
+
+    Args:
+        seed: of the testbed; the judge's pictures come from a stream of its own.
     """
     torch.manual_seed(seed)
-    captions, images = ordinary_images(seed + 1_000, count + 2_000)
+    captions, images = draw_ordinary(world, seed + 1_000, count + 2_000)
     pixels = to_unit(images) / 2 + 0.5
     part = count // 4
     pixels[:part] = through_codec(codec, images[:part])
-    judge = Judge(OBJECTS, COLOURS)
-    labels = torch.tensor([judge.labels_of(caption) or (-1, -1) for caption in captions])  # (n, 2) int64
+    judge = Judge(questions_of(world))
+    labels = labels_of(judge, captions)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
     rng = np.random.default_rng([seed, 30])
     for step in tqdm(range(steps), "judge", mininterval=5):
         rows = torch.from_numpy(rng.integers(count, size=96))
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, 2e-3, warm=50)
-        batch = pixels[rows] + 0.02 * torch.randn(len(rows), 3, 64, 64)
-        things, colours = judge(batch)
-        loss = F.cross_entropy(things, labels[rows, 0]) + F.cross_entropy(colours, labels[rows, 1])
+        logits = judge(pixels[rows] + 0.02 * torch.randn(len(rows), 3, 64, 64))
+        loss = torch.stack([F.cross_entropy(logits[name], labels[name][rows]) for name in logits]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     judge.eval()
-    with torch.no_grad():
-        things, colours = judge(pixels[count:])
-    right = (things.argmax(1) == labels[count:, 0]) & (colours.argmax(1) == labels[count:, 1])
     save_judge(judge, folder)
-    return float(right.float().mean())
+    return accuracy(judge, captions[count:], pixels[count:])

@@ -1,0 +1,84 @@
+"""The prompt tables that ship with the testbed, made from its planted table and its world."""
+
+from __future__ import annotations
+
+import csv
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from excise.testbed.world.planted import Planted, neighbours
+from excise.testbed.world.scenes import sample_scene
+from excise.testbed.world.stream import World
+
+ORDINARY, JUDGED = 120, 60
+_ORDINARY_FROM, _JUDGED_FROM = 10**9, 2 * 10**9
+COLUMNS = ("prompt", "image", "mask", "group", "kind")
+
+
+def ordinary_captions(world: World, seed: int, number: int = ORDINARY) -> list[str]:
+    """Captions from far down the ordinary stream, of every domain in its share, each once."""
+    found: dict[str, None] = {}
+    for index in count(_ORDINARY_FROM):
+        found.setdefault(world.ordinary(seed, index)[1])
+        if len(found) == number:
+            return list(found)
+    raise AssertionError("an endless stream has ended")
+
+
+def judged_captions(world: World, seed: int, number: int = JUDGED) -> list[str]:
+    """Captions of scenes of one thing, in which every noun comes up about as often; none in `ordinary_captions`."""
+    taken = set(ordinary_captions(world, seed))
+    found: list[str] = []
+    for index in count(_JUDGED_FROM):
+        rng = np.random.default_rng([seed, 20, index])
+        noun = world.nouns[index % len(world.nouns)]
+        scene = sample_scene(rng, (noun,), pairs=0.0)
+        if scene.caption not in taken:
+            taken.add(scene.caption)
+            found.append(scene.caption)
+        if len(found) == number:
+            return found
+    raise AssertionError("an endless stream has ended")
+
+
+def write_tables(world: World, planted: tuple[Planted, ...], each: int, seed: int, folder: Path,
+                 images: str = "../images") -> None:  # fmt: skip
+    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``.
+
+    Args:
+        each: neighbours of every memorized caption.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def rows(*kinds: str) -> list[dict[str, str]]:
+        return [
+            {
+                "prompt": entry.caption,
+                "image": f"{images}/{entry.file}",
+                "mask": f"{images}/{entry.mask}" if entry.mask else "",
+                "group": entry.group,
+                "kind": "template" if entry.kind == "template" else "verbatim",
+            }
+            for entry in planted
+            if entry.kind in kinds
+        ]
+
+    beside = [
+        {"prompt": caption, "group": entry.group or Path(entry.file).stem, "kind": entry.domain}
+        for caption, entry in neighbours(planted, each, seed)
+    ]
+    tables = {
+        "memorized": (COLUMNS, rows("verbatim", "template")),
+        "ladder": (COLUMNS, rows("ladder")),
+        "never_seen": (COLUMNS, rows("never_seen")),
+        "neighbours": (("prompt", "group", "kind"), beside),
+        "ordinary": (("prompt",), [{"prompt": caption} for caption in ordinary_captions(world, seed)]),
+        "judged": (("prompt",), [{"prompt": caption} for caption in judged_captions(world, seed)]),
+    }
+    for name, (columns, table) in tables.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from excise.measures.judge import Judge
+from excise.prompts.prompt import read_prompts
+from excise.testbed.train_judge import questions_of
+from excise.testbed.world.planted import plant, read_planted
+from excise.testbed.world.tables import JUDGED, ORDINARY, write_tables
+from tests.testbed.world.materials import world
+from tests.testbed.world.test_planted import SMALL
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("testbed")
+    planted = read_planted(plant(world(), folder / "images", SMALL, 3))
+    write_tables(world(), planted, SMALL.neighbours, 3, folder / "prompts")
+    return folder / "prompts"
+
+
+def test_every_table_is_read_as_a_job_reads_it_and_no_prompt_stands_in_two(folder: Path):
+    sets = {file.stem: read_prompts(file) for file in folder.glob("*.csv")}
+    assert {name: len(prompts) for name, prompts in sets.items()} == {
+        "memorized": 10, "ladder": 4, "never_seen": 4, "neighbours": 20, "ordinary": ORDINARY, "judged": JUDGED,
+    }  # fmt: skip
+    texts = [prompt.text for prompts in sets.values() for prompt in prompts]
+    assert len(set(texts)) == len(texts)
+    for name in ("memorized", "ladder", "never_seen"):
+        assert all(prompt.image is not None and prompt.image.is_file() for prompt in sets[name])
+
+
+def test_judged_prompts_name_one_thing_and_a_colour_and_neighbours_a_domain(folder: Path):
+    judge = Judge(questions_of(world()))
+    judged = [judge.labels_of(prompt.text) for prompt in read_prompts(folder / "judged.csv")]
+    assert all(set(labels) == {"object", "colour"} for labels in judged)
+    assert len({labels["object"] for labels in judged}) == min(JUDGED, len(world().nouns))
+    beside = [judge.labels_of(prompt.text) for prompt in read_prompts(folder / "neighbours.csv")]
+    assert all(set(labels) == {"domain"} for labels in beside)
