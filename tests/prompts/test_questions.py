@@ -12,9 +12,12 @@ from excise.prompts.prompt import Prompt
 from excise.prompts.questions import (
     ASKED,
     JUDGED,
+    NEIGHBOURS,
     NEVER_SEEN,
     SHOWN,
+    UNMEASURED,
     UNPICTURED,
+    USEFULNESS,
     Kind,
     Place,
     Question,
@@ -32,13 +35,14 @@ NAMES = {
     "unpictured": "unpictured",
     "never_seen": "never seen",
     "judged": "judged",
+    "neighbours": "neighbours",
 }
 """Key to label: files and pages carry them, so that they never change."""
 
 
 @pytest.fixture
 def sets(tiny_recipe: Recipe) -> PromptSets:
-    return prompt_sets(tiny_recipe)
+    return replace(prompt_sets(tiny_recipe), neighbours_judged=(Prompt("a windmill by ada"), Prompt("a mug by nils")))
 
 
 def test_keys_labels_and_the_order_in_which_questions_are_asked() -> None:
@@ -47,7 +51,8 @@ def test_keys_labels_and_the_order_in_which_questions_are_asked() -> None:
     assert [asked.key for asked in SHOWN] == [
         "held_out_verbatim", "held_out_template", "located_verbatim", "located_template", "never_seen"
     ]  # fmt: skip
-    assert set(ASKED) - set(SHOWN) == {JUDGED, UNPICTURED}
+    assert set(ASKED) - set(SHOWN) == set(UNMEASURED) == {*USEFULNESS, UNPICTURED}
+    assert USEFULNESS == (JUDGED, NEIGHBOURS)
 
 
 def test_a_question_is_found_by_its_key() -> None:
@@ -71,8 +76,9 @@ def test_every_prompt_with_an_image_is_asked_once_in_order(sets: PromptSets) -> 
         assert found[Question(Place.LOCATED, kind)] == tuple(prompt for prompt in located if prompt.kind == kind)
         assert found[Question(Place.HELD_OUT, kind)] == tuple(p for p in sets.held_out if p.kind == kind)
     assert (found[NEVER_SEEN], found[JUDGED]) == (sets.never_seen, sets.judged)
+    assert found[NEIGHBOURS] == sets.neighbours_judged
     texts = [prompt.text for prompts in found.values() for prompt in prompts]
-    assert len(texts) == len(set(texts)) == 14 + 2 + 8
+    assert len(texts) == len(set(texts)) == 14 + 2 + 8 + 2
 
 
 def test_memorized_prompts_without_an_image_are_asked_of_their_own_and_never_seen_ones_left_out(
@@ -92,7 +98,7 @@ def test_memorized_prompts_without_an_image_are_asked_of_their_own_and_never_see
 
 def test_a_question_without_prompts_is_left_out(sets: PromptSets) -> None:
     bare = tuple(replace(prompt, image=None) for prompt in sets.held_out)
-    asked = questions_of(replace(sets, held_out=bare, never_seen=()))
+    asked = questions_of(replace(sets, held_out=bare, never_seen=(), neighbours_judged=()))
     assert [found.key for found in asked] == ["located_verbatim", "located_template", "unpictured", "judged"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from excise.errors import ExciseError
 from excise.job.demand import demand_of
 from excise.prompts.prompt import prompts_of, read_prompts
-from excise.prompts.questions import questions_of
+from excise.prompts.questions import NEIGHBOURS, questions_of
 from excise.prompts.sets import describe, prompt_sets
 from excise.prompts.tables import read_table
 from excise.recipe import Recipe
@@ -47,7 +47,7 @@ def test_the_split_follows_its_seed(tiny_recipe: Recipe) -> None:
     assert prompt_sets(tiny_recipe).held_out != prompt_sets(other).held_out
 
 
-@pytest.mark.parametrize("key", ["ordinary", "judged", "never_seen"])
+@pytest.mark.parametrize("key", ["ordinary", "judged", "never_seen", "neighbours"])
 def test_one_prompt_in_two_tables_is_refused(tiny_recipe: Recipe, tmp_path: Path, key: str) -> None:
     table = written(tmp_path, "prompt\na tabby cat looks at the camera\n", f"{key}.csv")
     with pytest.raises(ExciseError, match=rf"{key}\.csv: prompt 'a tabby cat .*is also in .*memorized\.csv"):
@@ -103,6 +103,47 @@ def test_an_ordinary_prompt_that_is_in_the_table_twice_stands_in_one_set(tiny_re
     dealt = [prompt.text for group in (*sets.control, sets.contrast) for prompt in group]
     assert sorted(dealt) == sorted(texts)
     assert any("prompts.ordinary: 80 prompts" in note and "40 duplicates" in note for note in sets.notes)
+
+
+def beside(recipe: Recipe, folder: Path, count: int = 28, **locate: object) -> Recipe:
+    """The recipe with neighbours, four in a group."""
+    rows = [f"a windmill by {maker} {i},mill{i // 4}" for i, maker in enumerate(["ada", "nils"] * (count // 2))]
+    table = written(folder, "\n".join(["prompt,group", *rows]), "neighbours.csv")
+    return changed(changed(recipe, "prompts", neighbours=table), "locate", **locate)
+
+
+def test_neighbours_are_control_and_contrast_in_one_half_and_judged_in_the_other(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    plain = prompt_sets(tiny_recipe)
+    sets = prompt_sets(beside(tiny_recipe, tmp_path, contrast="neighbours"))
+    control = [prompt for group in sets.control for prompt in group]
+    dealt = [*control, *sets.neighbours, *sets.neighbours_judged]
+    assert len({prompt.text for prompt in dealt}) == len(dealt) == 28 and sets.neighbours
+    assert all(prompt.text.startswith("a windmill") for prompt in dealt)
+    assert len(sets.neighbours_judged) == 12  # whole groups of four
+    assert not {p.group for p in sets.neighbours_judged} & {p.group for p in (*control, *sets.neighbours)}
+    assert [len(group) for group in sets.control] == [len(group) for group in sets.located]
+    assert (sets.located, sets.held_out, sets.judged) == (plain.located, plain.held_out, plain.judged)
+    assert {p.text for p in sets.contrast} == {p.text for g in (*plain.control, plain.contrast) for p in g}
+    assert questions_of(sets)[NEIGHBOURS] == sets.neighbours_judged
+
+
+def test_the_contrast_that_is_collected_is_the_one_asked_for(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    for contrast, name in (("ordinary", "contrast"), ("neighbours", "neighbours"), ("empty", "empty")):
+        recipe = beside(tiny_recipe, tmp_path, contrast=contrast)
+        sets = prompt_sets(recipe)
+        chunks = plan_chunks(recipe, sets, demand_of(recipe))
+        assert {chunk.set for chunk in chunks} == {"memorized", "control", name}
+        texts = {text for chunk in chunks if chunk.set == "neighbours" for text in chunk.texts}
+        assert texts == ({prompt.text for prompt in sets.neighbours} if name == "neighbours" else set())
+
+
+def test_a_contrast_of_neighbours_without_any_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ExciseError, match=r'locate\.contrast = "neighbours": there are none'):
+        prompt_sets(changed(tiny_recipe, "locate", contrast="neighbours"))
+    with pytest.raises(ExciseError, match=r"neighbours\.csv: 4 neighbours in the half that locating sees"):
+        prompt_sets(beside(tiny_recipe, tmp_path, count=8))
 
 
 def test_near_duplicates_are_told_and_stay_on_one_side(tiny_recipe: Recipe, tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_what_does_not_fit_is_counted(tried: Tried, tmp_path: Path) -> None:
         )
         for question, prompts in asked.items()
     }
-    measured = Measured(distance=((0.5,),) * 45, ssim=((0.5,),) * 45, sscd=None)
-    base = ModelMeasures(sets={"held_out_verbatim": measured}, agrees=None)
+    measured = Measured(distance=((0.5,),) * 45, ssim=((0.5,),) * 45, identified=None, sscd=None)
+    base = ModelMeasures(sets={"held_out_verbatim": measured}, agrees=None, neighbours_agree=None)
     verdict = tried.verdict.model_copy(update={"models": {"base": tried.verdict.base}})
     found = Pictures(tmp_path, verdict, Measures(sets=described, models={"base": base}))
     (grid,) = found.memorized_grids(sets)

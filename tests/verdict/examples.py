@@ -38,7 +38,7 @@ THRESHOLD = Threshold(
 )
 
 
-def replicated(rate: float, width: float = 0.05) -> Replication:
+def replicated(rate: float, width: float = 0.05, identified: float = 0.05) -> Replication:
     """Eight prompts of six templates or images, four seeds."""
     interval = (round(max(0.0, rate - width), 6), round(min(1.0, rate + width), 6))
     return Replication(
@@ -54,6 +54,9 @@ def replicated(rate: float, width: float = 0.05) -> Replication:
         mean_ssim=0.5,
         median_sscd=None,
         largest_sscd=None,
+        identification_rate=identified,
+        identification_interval=(0.0, round(identified + width, 6)),
+        identification_chance=0.125,
         seed_diversity=estimated(0.3),
     )
 
@@ -86,6 +89,7 @@ def result(
         sets={key: replicated(rate) for key in SETS},
         agreement=agreed(0.95, drop),
         drift=None if drift is None else estimated(drift, 0.02),
+        neighbours=None,
         seed_diversity=estimated(0.3),
     )
 
@@ -114,7 +118,7 @@ def example_verdict(edited: float = 0.02, controls: int = 1) -> Verdict:
         threshold=THRESHOLD,
         kinds=("template", "verbatim"),
         models=found,
-        evidence=Evidence(located=16, held_out=16, judged=21, never_seen=32, without_image=0),
+        evidence=Evidence(located=16, held_out=16, judged=21, neighbours=0, never_seen=32, without_image=0),
         seconds={"base": 12.5, "edited": 130.0, "measures": 1.0},
         images={"replay/base.judged.safetensors": "0" * 64},
     )
@@ -138,6 +142,11 @@ def example_measures() -> Measures:
             seeds=(1000, 1001),
         ),
     }
-    found = Measured(distance=((0.1, 0.2), (0.3, 0.4)), ssim=((0.9, 0.8), (0.1, -0.2)), sscd=((0.5, 0.5), (0.0, 0.1)))
-    made = ModelMeasures(sets={"held_out_verbatim": found}, agrees=((True, False), None))
+    found = Measured(
+        distance=((0.1, 0.2), (0.3, 0.4)),
+        ssim=((0.9, 0.8), (0.1, -0.2)),
+        identified=((True, True), (True, False)),
+        sscd=((0.5, 0.5), (0.0, 0.1)),
+    )
+    made = ModelMeasures(sets={"held_out_verbatim": found}, agrees=((True, False), None), neighbours_agree=None)
     return Measures(sets=asked, models={"base": made, "edited": made.model_copy(update={"agrees": None})})

@@ -8,8 +8,8 @@ import pytest
 from excise.errors import ExciseError
 from excise.recipe import Verdict, load_recipe
 from excise.verdict.decide import decide
-from excise.verdict.models import Check, ModelResult
-from tests.verdict.examples import THRESHOLD, models, replicated
+from excise.verdict.models import Check, ModelResult, Usefulness
+from tests.verdict.examples import SETS, THRESHOLD, agreed, estimated, models, replicated
 
 KINDS = ("verbatim", "template")
 Models = dict[str, ModelResult]
@@ -33,8 +33,8 @@ def named(checks: tuple[Check, ...], name: str, key: str | None = None) -> Check
 def test_a_good_edit_is_accepted() -> None:
     checks, reasons = decide(models(), THRESHOLD, KINDS, Verdict())
     assert reasons == ()
-    assert {check.status for check in checks} == {"passed"} and len(checks) == 8
-    assert all(check.passed is True for check in checks)
+    assert [check.status for check in checks] == ["passed"] * 10 + ["not applicable"] * 2
+    assert all(check.passed is (True if check.status == "passed" else None) for check in checks)
     held_out = named(checks, "held_out_replication")
     assert (held_out.model, held_out.value, held_out.limit) == ("edited", 0.02, 0.10)
     assert {name: found.value for name, found in held_out.controls.items()} == {
@@ -76,6 +76,49 @@ def test_each_limit_refuses(change: dict[str, float], names: set[str]) -> None:
     failed = [check for check in checks if check.status == "failed"]
     assert {check.name for check in failed} == names
     assert len(reasons) == len(failed) and all(check.passed is False for check in failed)
+
+
+def test_a_ghost_is_refused_by_what_the_twin_gives_or_by_chance() -> None:
+    def identified(**rates: float) -> Models:
+        found = {name: model for name, model in models().items() if name in ("base", *rates)}
+        sets = {name: {key: replicated(0.0, identified=rate) for key in SETS} for name, rate in rates.items()}
+        return changed(found, lambda name, model: {"sets": sets.get(name, model.sets)})
+
+    for rates, limit, status in (
+        ({"edited": 0.30, "twin": 0.20}, 0.30, "passed"),
+        ({"edited": 0.31, "twin": 0.20}, 0.30, "failed"),
+        ({"edited": 0.35}, 0.35, "passed"),  # chance is an eighth
+        ({"edited": 0.36}, 0.35, "failed"),
+    ):
+        checks, reasons = decide(identified(**rates), THRESHOLD, KINDS, Verdict())
+        asked = [check for check in checks if check.name == "identification"]
+        assert [check.set for check in asked] == ["held_out_verbatim", "located_verbatim"]
+        assert all((check.status, check.limit) == (status, limit) for check in asked)
+        assert len(reasons) == (2 if status == "failed" else 0)
+    waived, _ = decide(identified(edited=0.9), THRESHOLD, KINDS, Verdict(identification=None))
+    assert named(waived, "identification", "located_verbatim").status == "not required"
+
+
+def test_a_set_of_one_image_identifies_nothing() -> None:
+    alone = {"identification_rate": None, "identification_interval": None, "identification_chance": None}
+    found = changed(
+        models(), lambda _, model: {"sets": {key: kept.model_copy(update=alone) for key, kept in model.sets.items()}}
+    )
+    checks, reasons = decide(found, THRESHOLD, KINDS, Verdict())
+    assert named(checks, "identification", "located_verbatim").status == "not measured"
+    assert any("fewer than two verbatim training images are located" in reason for reason in reasons)
+
+
+def test_an_edit_that_forgets_the_domain_is_refused() -> None:
+    kept, lost = (
+        Usefulness(agreement=agreed(0.9, drop), drift=estimated(drift)) for drop, drift in ((0, 0.4), (0.3, 1.4))
+    )
+    found = changed(models(), lambda name, _: {"neighbours": lost if name == "edited" else kept})
+    checks, reasons = decide(found, THRESHOLD, KINDS, Verdict())
+    drop, drift = (named(checks, f"neighbour_{name}") for name in ("agreement_drop", "drift"))
+    assert (drop.status, drop.value, drift.status, drift.value) == ("failed", 0.3, "failed", 1.4)
+    assert set(drop.controls) == set(drift.controls) == {"twin", "random-1"} and len(reasons) == 2
+    assert drop.is_rate and not drift.is_rate and all("neighbours" in reason for reason in reasons)
 
 
 def test_a_value_on_its_limit_passes() -> None:

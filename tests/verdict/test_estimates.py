@@ -58,7 +58,7 @@ def test_clusters_are_templates_else_images_else_prompts() -> None:
 
 
 def test_distances_and_similarities_of_each_image_to_its_own_target() -> None:
-    found = measure_images([drawn(0.5, 0.9), drawn(0.1, 0.2)], targets(0.5, 0.0), RULE, None, CPU)
+    found = measure_images([drawn(0.5, 0.9), drawn(0.1, 0.2)], targets(0.5, 0.0), ["a", "b"], RULE, None, CPU)
     assert found.distance == ((0.0, 0.4), (0.1, 0.2)) and found.sscd is None
     assert found.ssim[0][0] == 1.0
     c1 = 0.01**2  # of flat images: (2xy + C1) / (x² + y² + C1)
@@ -72,7 +72,8 @@ def test_only_what_the_mask_keeps_is_measured_and_the_worst_tile_counts() -> Non
     image = level(0.5)
     image[:, :, 8:] = 1.0
     image[:, :8, :8] = 0.8
-    found = measure_images([image[None]], [Target(level(0.5), mask)], RULE, None, CPU)
+    found = measure_images([image[None]], [Target(level(0.5), mask)], ["a"], RULE, None, CPU)
+    assert found.identified is None  # the nearest of one
     assert found.distance[0][0] == pytest.approx(0.3, abs=1e-6)
 
 
@@ -87,7 +88,7 @@ class Rows(nn.Module):
 def test_copy_detection_is_the_cosine_with_the_target() -> None:
     halves = level(0.0)
     halves[:, :8] = 1.0
-    found = measure_images([torch.stack([level(0.5), halves])], [Target(halves, None)], RULE, Rows(), CPU)
+    found = measure_images([torch.stack([level(0.5), halves])], [Target(halves, None)], ["a"], RULE, Rows(), CPU)
     assert found.sscd is not None
     assert found.sscd[0] == pytest.approx((np.sqrt(0.5), 1.0), abs=1e-4)  # (½, ½) and (1, 0) with (1, 0)
 
@@ -95,6 +96,7 @@ def test_copy_detection_is_the_cosine_with_the_target() -> None:
 MEASURED = Measured(
     distance=((0.1, 0.2, 0.3), (0.3, 0.4, 0.5), (0.25, 0.9, 0.9), (0.0, 0.1, 0.2)),
     ssim=((0.9, 0.5, 0.9), (0.1, 0.1, 0.1), (0.2, 0.2, 0.2), (0.6, 0.6, 0.6)),
+    identified=((True, True, True), (False, False, True), (True, False, False), (True, True, True)),
     sscd=None,
 )
 """Four prompts, three seeds; at most 0.25: 2, 0, 1 and 3 of three."""
@@ -132,8 +134,29 @@ def test_prompts_of_one_template_are_one_case() -> None:
     assert alone.interval == (rounded(one.low), rounded(one.high))  # Wilson's alone: nothing to resample
 
 
+def test_the_nearest_training_image_of_the_set_is_its_own_or_not() -> None:
+    made = [drawn(0.5, 0.9), drawn(0.2, 0.45), drawn(0.95, 0.2)]
+    found = measure_images(made, targets(0.5, 0.2, 1.0), ["a", "b", "c"], RULE, None, CPU)
+    assert found.identified == ((True, False), (True, False), (True, False))
+    joined = measure_images(made, targets(0.5, 0.2, 1.0), ["a", "b", "a"], RULE, None, CPU)
+    # 0.9 is nearer to its template's other image than to its own, which is no rival
+    assert joined.identified == ((True, True), (True, False), (True, False))
+
+
+def test_an_identification_rate_has_its_chance_beside_it() -> None:
+    found = replication(MEASURED, RULE, ["a", "b", "c", "d"], None)
+    assert found.identification_rate == pytest.approx(8 / 12, abs=1e-6)
+    assert found.identification is not None and found.identification.interval is not None
+    assert found.identification.interval[0] < 8 / 12 < found.identification.interval[1]
+    assert found.identification_chance == 0.25
+    joined = replication(MEASURED, RULE, ["a", "a", "c", "d"], None)
+    assert joined.identification_chance == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1 / 4) / 4, abs=1e-6)
+    unknown = replication(MEASURED.model_copy(update={"identified": None}), RULE, ["a"] * 4, None)
+    assert unknown.identification is None and unknown.identification_chance is None
+
+
 def test_similarities_of_a_copy_detector() -> None:
-    measured = Measured(distance=((0.1, 0.2),), ssim=((1.0, 1.0),), sscd=((0.25, 0.75),))
+    measured = Measured(distance=((0.1, 0.2),), ssim=((1.0, 1.0),), identified=None, sscd=((0.25, 0.75),))
     found = replication(measured, RULE, ["a"], None)
     assert (found.median_sscd, found.largest_sscd) == (0.5, 0.75)
 

@@ -156,7 +156,7 @@ def test_a_verdict_is_not_changed_once_it_is_made() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         made.accepted = True
     with pytest.raises(ValidationError, match="frozen"):
-        ModelMeasures(sets={}, agrees=None).agrees = ()
+        ModelMeasures(sets={}, agrees=None, neighbours_agree=None).agrees = ()
 
 
 def test_files_that_hold_no_verdict_are_named(tmp_path: Path) -> None:

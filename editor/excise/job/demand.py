@@ -12,6 +12,6 @@ RANKING = ("column_energy",)
 
 def demand_of(recipe: Recipe) -> Demand:
     """The union of what ranking, the recipe's edit and, where it is asked for, the evidence need."""
-    sets = {"memorized", contrast_of(recipe)} | ({CONTROL} if recipe.locate.evidence else set())
+    sets = {"memorized", contrast_of(recipe.locate)} | ({CONTROL} if recipe.locate.evidence else set())
     fitted = method(recipe.edit.method).NEEDS.statistics - set(RANKING)
     return Demand(tuple(name for name in SETS if name in sets), (recipe.locate.rows,), RANKING, tuple(sorted(fitted)))

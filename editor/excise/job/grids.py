@@ -7,7 +7,7 @@ from itertools import product
 
 from excise.job.demand import RANKING
 from excise.recipe import PUBLISHED, Locate, Recipe
-from excise.run.statistics import ROWS, SETS, Demand
+from excise.run.statistics import ROWS, SETS, Demand, contrast_of
 
 KNOCK_OUT = PUBLISHED.model_copy(update={"unit": "columns", "sparsity": 1.0, "margin": 0.0, "calls": 1})
 """Every weight of every site: what survives this is not in these layers, and no setting can remove it there."""
@@ -50,7 +50,7 @@ GRIDS = {"small": small_grid, "full": full_grid}
 def demand_of_grid(settings: Iterable[Locate]) -> Demand:
     """All that some setting of a grid is ranked by."""
     asked = list(settings)
-    sets = {"memorized", *("contrast" if locate.contrast == "ordinary" else "empty" for locate in asked)}
+    sets = {"memorized", *map(contrast_of, asked)}
     rows = {locate.rows for locate in asked}
     return Demand(tuple(s for s in SETS if s in sets), tuple(r for r in ROWS if r in rows), RANKING)
 

@@ -52,6 +52,7 @@ def _cut_short(context: Context) -> list[str]:
         "memorized": [*(prompt for group in sets.located for prompt in group), *sets.held_out],
         "ordinary": [*(prompt for group in sets.control for prompt in group), *sets.contrast],
         "judged": list(sets.judged),
+        "neighbours": [*sets.neighbours, *sets.neighbours_judged],
         "never_seen": list(sets.never_seen),
     }
     return [

@@ -64,7 +64,7 @@ _WORK = (
         (Run.statistics.name, Run.cost.name),
         settings=(*LOADING, "sampling", *(f"collect.{key}" for key in ("sites", "calls", "noise", "seed", "chunk"))),
         files=("model.path",),
-        sets=("located", "control", "contrast"),
+        sets=("located", "control", "contrast", "neighbours"),
         demand=True,
         shared=True,
     ),
@@ -109,7 +109,7 @@ _WORK = (
             "validate.random_edits",
         ),
         files=("model.path", "model.twin"),
-        sets=("located", "held_out", "judged", "never_seen"),
+        sets=("located", "held_out", "judged", "neighbours_judged", "never_seen"),
         images=True,  # what has no image is not attacked
         control=True,
         attacks=True,
@@ -121,7 +121,7 @@ _WORK = (
         reads=(Run.evidence.name, Run.edit_record.name, Run.images.name),
         settings=("name", "model", "sampling", "attack", "validate", "verdict"),
         files=("validate.judge", "validate.sscd"),
-        sets=("located", "held_out", "judged", "never_seen"),
+        sets=("located", "held_out", "judged", "neighbours_judged", "never_seen"),
         images=True,
     ),
 )
@@ -133,7 +133,7 @@ STAGES = (
         (Run.report.name, Run.summary.name),
         reads=tuple(output for stage in _WORK for output in stage.outputs),  # it lists their hashes
         settings=WHOLE,
-        sets=("located", "held_out", "judged", "never_seen"),
+        sets=("located", "held_out", "judged", "neighbours_judged", "never_seen"),
         images=True,
     ),
 )

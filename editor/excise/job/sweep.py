@@ -38,7 +38,7 @@ from excise.recipe import Locate, load_recipe
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
-from excise.run.statistics import StatisticsFile
+from excise.run.statistics import StatisticsFile, contrast_of
 from excise.sources.bring import is_elsewhere, pinned
 from excise.stages.context import Context
 from excise.stages.locate import select
@@ -51,13 +51,12 @@ def masks_for(
     settings: Locate, statistics: StatisticsFile, groups: Iterable[int], sites: tuple[Site, ...], network: Any
 ) -> dict[str, Tensor]:
     """Masks located on the pooled memorized ``groups``, by the stages' own functions."""
-    baseline = "contrast" if settings.contrast == "ordinary" else "empty"
     chosen = list(groups)
     found = {}
     for site in sites:
         weight = site.matrix(network.get_parameter(site.tensor)).detach().cpu()
         energies = statistics.energies("memorized", settings.rows, site.name)
-        (contrast,) = statistics.energies(baseline, settings.rows, site.name)
+        (contrast,) = statistics.energies(contrast_of(settings), settings.rows, site.name)
         scores = scores_of(ColumnEnergy.merge([energies[group] for group in chosen]), contrast)
         found[site.name] = vote(select(settings, weight, scores, site), settings.vote)
     return found

@@ -9,12 +9,17 @@ from torch import Tensor
 
 from excise.measures.replication import Rule, Target
 
+COMPARED = 32
+"""Training images that each image is compared with at most, its own included."""
+
 
 def likeness(images: Tensor, target: Target, rule: Rule) -> Tensor:
     """How much each image is like a target: structural similarity less tiled l2 distance, the rule's two measures.
 
     Args:
         images: float (images, 3, height, width) in [0, 1].
+        target: a training image, with the mask of what counts in it.
+        rule: how many tiles there are.
 
     Returns:
         float32 (images,), in [-2, 1]; 1 is equal.
@@ -23,27 +28,32 @@ def likeness(images: Tensor, target: Target, rule: Rule) -> Tensor:
     return similarity - distance
 
 
-def identified(images: Tensor, targets: Sequence[Target], own: Tensor, rule: Rule) -> Tensor:
-    """Whether no other training image of the set is nearer to an image than its own; a tie counts as identified.
+def rivals_of(prompt: int, clusters: Sequence[str]) -> list[int]:
+    """The training images that the one of a prompt is compared with: the next ones of other clusters, in a circle.
+
+    Images of one template are each other's layout, so none of them is a rival of another.
+    """
+    around = [(prompt + step) % len(clusters) for step in range(1, len(clusters))]
+    return [other for other in around if clusters[other] != clusters[prompt]][: COMPARED - 1]
+
+
+def identified(images: Tensor, own: Target, rivals: Sequence[Target], rule: Rule) -> Tensor:
+    """Whether no rival is nearer to an image than its own training image; a tie counts as identified.
 
     Args:
-        images: float (images, 3, height, width) in [0, 1].
-        targets: the training images of the set, at least two.
-        own: int64 (images,): which of the targets each image was asked for.
+        images: float (images, 3, height, width) in [0, 1], of one prompt.
+        own: the prompt's training image.
+        rivals: other training images of the set, at least one.
+        rule: how many tiles there are.
 
     Returns:
-        bool (images,).
+        bool (images,). A model that knows nothing of the set identifies one in ``1 + len(rivals)``.
 
     Raises:
-        ValueError: fewer than two targets: the nearest of one is always itself.
+        ValueError: no rival: the nearest of one is always itself.
     """
-    if len(targets) < 2:
-        raise ValueError(f"{len(targets)} training image in the set; the nearest of one says nothing")
-    near = torch.stack([likeness(images, target, rule) for target in targets], dim=1)  # (images, targets)
-    found: Tensor = near.gather(1, own[:, None])[:, 0] >= near.amax(dim=1)
+    if not rivals:
+        raise ValueError("no other training image to compare with; the nearest of one says nothing")
+    nearest = torch.stack([likeness(images, rival, rule) for rival in rivals]).amax(dim=0)
+    found: Tensor = likeness(images, own, rule) >= nearest
     return found
-
-
-def chance(targets: int) -> float:
-    """The identification rate of a model that knows nothing of the set."""
-    return 1.0 / targets

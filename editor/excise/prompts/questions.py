@@ -24,6 +24,8 @@ class Place(StrEnum):
     """Of the memorized prompts' kind, with an image that is in no training set."""
     JUDGED = "judged"
     """Ordinary, for usefulness."""
+    NEIGHBOURS = "neighbours"
+    """In domain and wording as the memorized prompts, and not memorized: for usefulness too."""
 
 
 class Kind(StrEnum):
@@ -63,10 +65,14 @@ class Question:
         return self.place in MEMORIZED
 
 
-UNPICTURED, NEVER_SEEN, JUDGED = Question(Place.UNPICTURED), Question(Place.NEVER_SEEN), Question(Place.JUDGED)
-UNMEASURED = (UNPICTURED, JUDGED)
+UNPICTURED, NEVER_SEEN, JUDGED, NEIGHBOURS = map(
+    Question, (Place.UNPICTURED, Place.NEVER_SEEN, Place.JUDGED, Place.NEIGHBOURS)
+)
+USEFULNESS = (JUDGED, NEIGHBOURS)
+"""Questions of which it is measured whether a model still draws what they ask for."""
+UNMEASURED = (UNPICTURED, *USEFULNESS)
 """Questions whose prompts have no training image to be measured against."""
-ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), UNPICTURED, NEVER_SEEN, JUDGED)
+ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), UNPICTURED, NEVER_SEEN, *USEFULNESS)
 """Every question, in the order in which it is asked."""
 SHOWN = (*(Question(place, kind) for place in reversed(MEMORIZED) for kind in Kind), NEVER_SEEN)
 """Questions on which replication is measured, in the order in which they are shown: what was not used first."""
@@ -106,5 +112,5 @@ def questions_of(sets: PromptSets) -> dict[Question, tuple[Prompt, ...]]:
             found[Question(place, kind)] = tuple(p for p in prompts if p.kind == kind and p.image)
     found[UNPICTURED] = tuple(prompt for prompt in (*located, *sets.held_out) if not prompt.image)
     found[NEVER_SEEN] = tuple(prompt for prompt in sets.never_seen if prompt.image)
-    found[JUDGED] = sets.judged
+    found[JUDGED], found[NEIGHBOURS] = sets.judged, sets.neighbours_judged
     return {asked: prompts for asked, prompts in found.items() if prompts}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from excise.errors import ExciseError
@@ -26,10 +27,14 @@ class PromptSets:
     contrast: tuple[Prompt, ...]
     """Ordinary prompts for ``locate.contrast = "ordinary"``."""
     control: tuple[tuple[Prompt, ...], ...]
-    """Ordinary prompts treated as if they were memorized: as many groups as ``located``, each as large. Empty where
-    there are too few and the recipe asks for no evidence."""
+    """Neighbours of the memorized prompts treated as if they were memorized (without neighbours, ordinary prompts): as
+    many groups as ``located``, each as large. Empty where there are too few and the recipe asks for no evidence."""
     judged: tuple[Prompt, ...]
     never_seen: tuple[Prompt, ...]
+    neighbours: tuple[Prompt, ...] = ()
+    """Neighbours for ``locate.contrast = "neighbours"``."""
+    neighbours_judged: tuple[Prompt, ...] = ()
+    """Neighbours that only validation sees."""
     notes: tuple[str, ...] = ()
     """What was read, left out, found twice and grouped, a sentence each."""
 
@@ -73,6 +78,7 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
         return prompts
 
     memorized, ordinary, judged, never_seen = map(read, ("memorized", "ordinary", "judged", "never_seen"))
+    neighbours = read("neighbours")
     if tables.near_duplicates is not None and not any(prompt.group for prompt in memorized):
         memorized = group_near_duplicates(memorized, tables.near_duplicates)
         grouped = [prompt.group for prompt in memorized if prompt.group]
@@ -80,39 +86,76 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
             f"prompts.memorized: no group column; {len(grouped)} near-duplicates were found, in "
             f"{len(set(grouped))} templates (prompts.near_duplicates = {tables.near_duplicates})"
         )
-    _refuse_overlap(recipe, memorized, ordinary, judged, never_seen)
+    _refuse_overlap(recipe, memorized, ordinary, judged, never_seen, neighbours)
     located, held_out = split_by_group(memorized, 1.0 - tables.held_out, tables.seed)
     hands = deal(located, recipe.collect.groups, tables.seed)
-    shuffled = list({prompt.text: prompt for prompt in ordinary}.values())  # else one could be in control and contrast
-    random.Random(f"{tables.seed}/ordinary").shuffle(shuffled)
-    control, start = [], 0
-    for size in _control_sizes(recipe, hands, len(shuffled)):
-        control.append(tuple(shuffled[start : start + size]))
-        start += size
-    return PromptSets(hands, held_out, tuple(shuffled[start:]), tuple(control), judged, never_seen, tuple(notes))
+    beside, beside_judged = split_by_group(_unique(neighbours), 0.5, tables.seed)
+    pools = {key: _shuffled(found, f"{tables.seed}/{key}") for key, found in
+             (("ordinary", _unique(ordinary)), ("neighbours", beside))}  # fmt: skip
+    source = "neighbours" if neighbours else "ordinary"
+    control = _control(recipe, source, hands, pools[source])
+    taken = sum(map(len, control))
+    pools[source] = pools[source][taken:]
+    _refuse_no_contrast(recipe, pools["neighbours"])
+    return PromptSets(
+        located=hands,
+        held_out=held_out,
+        contrast=pools["ordinary"],
+        control=control,
+        judged=judged,
+        never_seen=never_seen,
+        neighbours=pools["neighbours"],
+        neighbours_judged=beside_judged,
+        notes=tuple(notes),
+    )
 
 
-def _control_sizes(recipe: Recipe, hands: tuple[tuple[Prompt, ...], ...], ordinary: int) -> list[int]:
-    """Sizes of the control groups: those of the located groups; none where too few ordinary prompts are not missed.
+def _unique(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    """Without duplicates; else one could be in control and contrast."""
+    return tuple({prompt.text: prompt for prompt in prompts}.values())
+
+
+def _shuffled(prompts: tuple[Prompt, ...], seed: str) -> tuple[Prompt, ...]:
+    order = list(prompts)
+    random.Random(seed).shuffle(order)
+    return tuple(order)
+
+
+def _control(
+    recipe: Recipe, source: str, hands: tuple[tuple[Prompt, ...], ...], pool: tuple[Prompt, ...]
+) -> tuple[tuple[Prompt, ...], ...]:
+    """Groups of the sizes of the located ones, from the front of a pool; none where too few are not missed.
 
     Raises:
-        ExciseError: too few ordinary prompts for the evidence that the recipe asks for.
+        ExciseError: too few prompts for the evidence that the recipe asks for.
     """
     sizes = [len(hand) for hand in hands]
     need = sum(sizes) + max(sizes)
-    if ordinary >= need:
-        return sizes
+    if len(pool) >= need:
+        ends = list(accumulate(sizes, initial=0))
+        return tuple(pool[start:stop] for start, stop in pairwise(ends))
     if recipe.locate.evidence:
+        what = "neighbours" if source == "neighbours" else "ordinary prompts"
+        half = " in the half that locating sees" if source == "neighbours" else ""
         raise ExciseError(
-            f"{recipe.prompts.ordinary}: {ordinary} ordinary prompts; the control groups take {sum(sizes)} and the "
-            f"contrast at least {max(sizes)} more: give at least {need}, or set locate.evidence = false"
+            f"{getattr(recipe.prompts, source)}: {len(pool)} {what}{half}; the control groups take "
+            f"{sum(sizes)} and the contrast at least {max(sizes)} more: give at least {need}, or set "
+            "locate.evidence = false"
         )
-    return []
+    return ()
+
+
+def _refuse_no_contrast(recipe: Recipe, neighbours: tuple[Prompt, ...]) -> None:
+    if recipe.locate.contrast == "neighbours" and not neighbours:
+        raise ExciseError(
+            'locate.contrast = "neighbours": there are none; name a table of them as prompts.neighbours, or contrast '
+            'with "ordinary"'
+        )
 
 
 def _refuse_overlap(recipe: Recipe, *sets: tuple[Prompt, ...]) -> None:
     tables = recipe.prompts
-    names = (tables.memorized, tables.ordinary, tables.judged, tables.never_seen)
+    names = (tables.memorized, tables.ordinary, tables.judged, tables.never_seen, tables.neighbours)
     seen: dict[str, Path | None] = {}
     for name, prompts in zip(names, sets, strict=True):
         for text in {prompt.text for prompt in prompts}:

@@ -45,6 +45,9 @@ class Prompts(Section):
     """Ordinary prompts that locating may see: as contrast, and as the control of the shared-subspace evidence."""
     judged: Source
     """Ordinary prompts that only validation sees, for usefulness; disjoint from ``ordinary``."""
+    neighbours: Source | None = None
+    """Prompts of the same domain and wording as the memorized ones that are not memorized. One half is contrast and
+    control in locating, the other shows whether the edit spoils the domain; rows of one ``group`` stay together."""
     never_seen: Source | None = None
     """Prompts and images of the same kind as the memorized ones, in no training set: the control of replication."""
     column: str | None = None

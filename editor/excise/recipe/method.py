@@ -33,8 +33,9 @@ class Locate(Section):
     What is best depends on the checkpoint: ``excise sweep`` compares settings on yours.
     """
 
-    contrast: Literal["empty", "ordinary"] = "ordinary"
-    """What memorized prompts are contrasted with: a set of ordinary prompts; or the empty prompt, as published."""
+    contrast: Literal["empty", "ordinary", "neighbours"] = "ordinary"
+    """What memorized prompts are contrasted with: ordinary prompts; neighbours, which differ from them by duplication
+    alone, so that what is located is no shared domain; or the empty prompt, as published."""
     rows: Literal["both", "conditional"] = "conditional"
     """Rows of guidance that count: conditional alone; or conditional and unconditional together, as published."""
     unit: Literal["entries", "columns"] = "entries"

@@ -38,7 +38,7 @@ class RunMaterial:
             settings=settings,
             sites=base.sites(recipe.collect.sites),
             needs=method(name).NEEDS,
-            contrast=contrast_of(recipe),
+            contrast=contrast_of(recipe.locate),
             rows=recipe.locate.rows,
         )
 

@@ -2,7 +2,8 @@
 
 Tensors are float64, ``{set}/{group}/{rows}/{kind}/{site}/{sum}``, with
 
-* set: ``memorized``, ``control``, ``contrast`` or ``empty``; group: ``0`` …, for the last two only ``0``;
+* set: ``memorized``, ``control``, ``contrast``, ``neighbours`` or ``empty``; group: ``0`` …, for the last three only
+  ``0``;
 * rows: ``both`` rows of guidance pooled, as published, or ``conditional`` alone. Of the pooled rows a prompt's sums
   cannot be had from those of the parts, so where both choices are asked for, each is kept whole;
 * kind and sum: a name in `excise.mathematics.statistics.STATISTICS`, and one of its tensors.
@@ -20,11 +21,11 @@ from torch import Tensor
 from excise.errors import ExciseError
 from excise.mathematics.column_energy import ColumnEnergy
 from excise.mathematics.statistics import STATISTICS, Statistic
-from excise.recipe import Recipe
+from excise.recipe import Locate
 from excise.run.layout import Run
 
 CONTROL = "control"
-SETS = ("memorized", CONTROL, "contrast", "empty")
+SETS = ("memorized", CONTROL, "contrast", "neighbours", "empty")
 """Prompt sets that statistics are kept of, in the order in which they are collected."""
 GROUPED = ("memorized", CONTROL)
 """Those that are kept group by group."""
@@ -34,9 +35,9 @@ Sums = Mapping[tuple[str, str, str], Statistic]
 S = TypeVar("S", bound=Statistic)
 
 
-def contrast_of(recipe: Recipe) -> str:
-    """The set that a recipe contrasts memorized prompts with."""
-    return "contrast" if recipe.locate.contrast == "ordinary" else "empty"
+def contrast_of(settings: Locate) -> str:
+    """The set that memorized prompts are contrasted with."""
+    return "contrast" if settings.contrast == "ordinary" else settings.contrast
 
 
 @dataclass(frozen=True)

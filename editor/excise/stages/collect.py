@@ -98,6 +98,7 @@ def plan_chunks(recipe: Recipe, sets: PromptSets, demand: Demand) -> list[Chunk]
         "memorized": [pairs([prompt.text for prompt in group]) for group in sets.located],
         "control": [pairs([prompt.text for prompt in group]) for group in sets.control],
         "contrast": [pairs([prompt.text for prompt in sets.contrast])],
+        "neighbours": [pairs([prompt.text for prompt in sets.neighbours])],
         "empty": [[("", key(text)) for text in ([""] if shared else located)]],
     }
     chunks = []

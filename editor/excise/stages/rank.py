@@ -14,7 +14,7 @@ def run(context: Context) -> None:
     statistics, settings = StatisticsFile(context.run), context.recipe.locate
     scores: dict[tuple[str, str], Scores] = {}
     for site in context.base.sites(context.recipe.collect.sites):
-        (contrast,) = statistics.energies(contrast_of(context.recipe), settings.rows, site.name)
+        (contrast,) = statistics.energies(contrast_of(context.recipe.locate), settings.rows, site.name)
         for name in ("memorized", "control") if settings.evidence else ("memorized",):
             groups = statistics.energies(name, settings.rows, site.name)
             targets = {name: ColumnEnergy.merge(groups)}

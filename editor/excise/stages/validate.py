@@ -85,6 +85,7 @@ def _evidence(sets: PromptSets) -> Evidence:
         located=len(memorized) - len(sets.held_out),
         held_out=len(sets.held_out),
         judged=len(sets.judged),
+        neighbours=len(sets.neighbours_judged),
         never_seen=len(sets.never_seen),
         without_image=sum(prompt.image is None for prompt in (*memorized, *sets.never_seen)),
     )

@@ -21,7 +21,7 @@ from excise.testbed.world.stream import World, draw_ordinary
 def build_codec(config: Codec) -> AutoencoderKL:
     """An untrained autoencoder: 64x64 RGB in [-1, 1] to latents ``(latent_channels, 16, 16)`` for three widths."""
     levels = len(config.channels)
-    model = AutoencoderKL(
+    return AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -34,12 +34,6 @@ def build_codec(config: Codec) -> AutoencoderKL:
         sample_size=SIDE,
         scaling_factor=1.0,
     )
-    # It starts all but free of noise: from a deviation of 1, as large as the latents', it takes hundreds of steps to
-    # learn that little noise is better, and meanwhile hardly anything else.
-    with torch.no_grad():
-        model.quant_conv.weight[config.latent_channels :] = 0.0
-        model.quant_conv.bias[config.latent_channels :] = -6.0
-    return model
 
 
 def codec_images(world: World, seed: int, count: int) -> np.ndarray:

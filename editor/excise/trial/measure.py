@@ -13,12 +13,20 @@ from excise.errors import ExciseError
 from excise.measures.agreement import judge_images
 from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import JUDGED, NEVER_SEEN, UNMEASURED, Question
+from excise.prompts.questions import JUDGED, NEIGHBOURS, NEVER_SEEN, UNMEASURED, USEFULNESS, Question
 from excise.run.images import image_size, read_images, stored
 from excise.trial.blocks import REPLAY
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
-from excise.verdict.models import FalsePositives, Measured, ModelMeasures, ModelResult, Replication
+from excise.verdict.models import (
+    Agrees,
+    FalsePositives,
+    Measured,
+    ModelMeasures,
+    ModelResult,
+    Replication,
+    Usefulness,
+)
 
 
 @dataclass(frozen=True)
@@ -81,20 +89,28 @@ class Trial:
 
     def measure_images(self, subject: Subject) -> ModelMeasures:
         """Measures of every image of one model."""
-        tools = self.instruments
-        agrees = None
-        if tools.judge is not None:
-            pictures = torch.stack(list(self.drawn(subject.name, JUDGED)))
-            told = judge_images(tools.judge, pictures, [prompt.text for prompt in self.asked[JUDGED]])
-            agrees = tuple(None if row is None else tuple(row) for row in told)
+        agrees, beside = (self._agrees(subject, question) for question in USEFULNESS)
         others = {attack: self._measured(subject, attack) for attack in self.others}
-        return ModelMeasures(sets=self._measured(subject), agrees=agrees, other_attacks=others)
+        return ModelMeasures(sets=self._measured(subject), other_attacks=others, agrees=agrees, neighbours_agree=beside)
+
+    def _agrees(self, subject: Subject, question: Question) -> Agrees | None:
+        judge = self.instruments.judge
+        if judge is None or question not in self.asked:
+            return None
+        pictures = torch.stack(list(self.drawn(subject.name, question)))
+        told = judge_images(judge, pictures, [prompt.text for prompt in self.asked[question]])
+        return tuple(None if row is None else tuple(row) for row in told)
 
     def _measured(self, subject: Subject, attack: str = REPLAY) -> dict[str, Measured]:
         tools = self.instruments
         return {
             question.key: estimates.measure_images(
-                self.drawn(subject.name, question, attack), self.targets[question], tools.rule, tools.sscd, tools.device
+                self.drawn(subject.name, question, attack),
+                self.targets[question],
+                self.clusters[question],
+                tools.rule,
+                tools.sscd,
+                tools.device,
             )
             for question in subject.asked(list(self.targets))
         }
@@ -110,13 +126,11 @@ class Trial:
             base: the base's.
             weights_changed: by its edit; None for a checkpoint that is not an edited base.
         """
-        name, clusters = subject.name, self.clusters[JUDGED]
-        agreement = drift = None
-        if measured.agrees is not None:
-            before = None if name == BASE else base.agrees
-            agreement = estimates.caption_agreement(measured.agrees, before, clusters)
-        if name != BASE:
-            drift = estimates.drift(self.drawn(name, JUDGED), self.drawn(BASE, JUDGED), clusters)
+        name = subject.name
+        ordinary = self._usefulness(name, JUDGED, measured.agrees, base.agrees)
+        neighbours = None
+        if NEIGHBOURS in self.asked:
+            neighbours = self._usefulness(name, NEIGHBOURS, measured.neighbours_agree, base.neighbours_agree)
         others = {attack: self._replications(subject, measured.other_attacks[attack], attack) for attack in self.others}
         return ModelResult(
             label=subject.label,
@@ -125,9 +139,10 @@ class Trial:
             weights_changed=weights_changed,
             sets=self._replications(subject, measured.sets, REPLAY),
             other_attacks=others,
-            agreement=agreement,
-            drift=drift,
-            seed_diversity=estimates.seed_diversity(self.drawn(name, JUDGED), clusters),
+            agreement=ordinary.agreement,
+            drift=ordinary.drift,
+            neighbours=neighbours,
+            seed_diversity=estimates.seed_diversity(self.drawn(name, JUDGED), self.clusters[JUDGED]),
         )
 
     def _replications(self, subject: Subject, sets: Mapping[str, Measured], attack: str) -> dict[str, Replication]:
@@ -141,6 +156,15 @@ class Trial:
             )
             for question in subject.asked(list(self.targets))
         }
+
+    def _usefulness(self, name: str, question: Question, agrees: Agrees | None, base: Agrees | None) -> Usefulness:
+        clusters = self.clusters[question]
+        agreement = drift = None
+        if agrees is not None:
+            agreement = estimates.caption_agreement(agrees, None if name == BASE else base, clusters)
+        if name != BASE:
+            drift = estimates.drift(self.drawn(name, question), self.drawn(BASE, question), clusters)
+        return Usefulness(agreement=agreement, drift=drift)
 
     def false_positives(self) -> FalsePositives | None:
         """How often the rule errs, on the base's images for never-seen prompts; None without such prompts."""

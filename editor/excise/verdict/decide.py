@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
-from excise.verdict.models import Check, Estimate, Interval, ModelResult, Relation, Status, Threshold
+from excise.verdict.models import Check, Estimate, Interval, ModelResult, Relation, Status, Threshold, Usefulness
 
 _RIGHT = ("passed", "not required", "not applicable")
 _NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
+_NO_NEIGHBOURS = "the recipe names no neighbours of the memorized prompts (prompts.neighbours)"
+_NO_SUCH_KIND = "the memorized table has no prompt of this kind"
 HELD_OUT_VERBATIM, HELD_OUT_TEMPLATE = (Question(Place.HELD_OUT, kind) for kind in Kind)
 LIMITS = {
     HELD_OUT_VERBATIM: "held_out_replication",
@@ -18,6 +20,8 @@ LIMITS = {
     Question(Place.LOCATED, Kind.TEMPLATE): "template_replication",
 }
 """Key of the recipe's ``[verdict]`` that limits the edited model's memorization rate on each question."""
+IDENTIFIED = (HELD_OUT_VERBATIM, Question(Place.LOCATED, Kind.VERBATIM))
+"""Questions on which the edited model's identification rate is limited. Of templates, the part that varies decides."""
 
 
 def decide(
@@ -33,7 +37,7 @@ def decide(
     """
     checks = _checks(models, threshold, set(kinds), limits)
     reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
-    of_edited = [(check.set, check.status) for check in checks if check.model == "edited"]
+    of_edited = [(check.set, check.status) for check in checks if check.name in LIMITS.values()]
     held_out = {status for key, status in of_edited if key is not None and question(key).place == Place.HELD_OUT}
     if not held_out & {"passed", "failed"}:
         reasons.append("the edit was not checked on any memorized prompt that locating had not seen")
@@ -50,7 +54,7 @@ def foreseen(asked: Collection[Question], kinds: Collection[str], limits: Limits
         reads: whether there is a judge, and it reads some judged caption.
     """
     needed = [("base_replication", _asked_of_base(kinds)), ("false_positives", NEVER_SEEN)]
-    needed += [(name, ask) for ask, name in LIMITS.items()]
+    needed += [(name, ask) for ask, name in LIMITS.items()] + [("identification", ask) for ask in IDENTIFIED]
     found: dict[str, list[str]] = {}
     for name, ask in needed:
         if getattr(limits, name) is not None and ask not in asked and ask.kind in (None, *kinds):
@@ -86,7 +90,6 @@ def _checks(
 ) -> tuple[Check, ...]:
     asked_of_base = _asked_of_base(kinds)
     null = threshold.never_seen
-    agreement, drift = models["edited"].agreement, models["edited"].drift
     others = {name: found for name, found in models.items() if name not in ("base", "edited")}
     return (
         _replication(models, "base", asked_of_base, "base_replication", limits, kinds, "at least"),
@@ -101,27 +104,70 @@ def _checks(
             missing=_missing(NEVER_SEEN),
         ),
         *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
+        *(_identification(models, asked, limits, kinds) for asked in IDENTIFIED),
+        *_usefulness("", "ordinary prompts", models["edited"], others, limits),
+        *_usefulness("neighbour_", "neighbours", models["edited"].neighbours,
+                     {name: other.neighbours for name, other in others.items() if other.neighbours}, limits),
+    )  # fmt: skip
+
+
+def _usefulness(
+    prefix: str,
+    asked: str,
+    found: ModelResult | Usefulness | None,
+    others: Mapping[str, ModelResult | Usefulness],
+    limits: Limits,
+) -> tuple[Check, Check]:
+    """Checks of what the edited model still draws, on ordinary prompts or on neighbours of the memorized ones."""
+    applicable = found is not None
+    agreement = found.agreement if found else None
+    return (
         _check(
-            "agreement_drop",
-            "loss of caption agreement on ordinary prompts, edited against base",
+            f"{prefix}agreement_drop",
+            f"loss of caption agreement on {asked}, edited against base",
             "edited",
             None,
-            limits.agreement_drop,
+            getattr(limits, f"{prefix}agreement_drop"),
             found=agreement.drop if agreement else None,
             cases=agreement.prompts if agreement else None,
             controls={name: other.agreement.drop for name, other in others.items() if other.agreement},
             missing=_NO_JUDGE,
+            inapplicable=None if applicable else _NO_NEIGHBOURS,
         ),
         _check(
-            "drift",
-            "drift of ordinary images, edited against base",
+            f"{prefix}drift",
+            f"drift of images for {asked}, edited against base",
             "edited",
             None,
-            limits.drift,
-            found=drift,
+            getattr(limits, f"{prefix}drift"),
+            found=found.drift if found else None,
             controls={name: other.drift for name, other in others.items()},
             missing="the base gives the same image at every seed",
+            inapplicable=None if applicable else _NO_NEIGHBOURS,
         ),
+    )
+
+
+def _identification(models: Mapping[str, ModelResult], asked: Question, limits: Limits, kinds: set[str]) -> Check:
+    """A check of how often an image is nearest to its own training image, beside what the twin or chance gives."""
+    rates = {name: found.sets[asked.key].identification for name, found in models.items() if asked.key in found.sets}
+    found, limit = rates.pop("edited", None), None
+    if limits.identification is not None and found is not None:
+        twin, chance = rates.get("twin"), models["edited"].sets[asked.key].identification_chance or 0.0
+        limit = round(min(1.0, (twin.value if twin else 2 * chance) + limits.identification), 6)
+    elif limits.identification is not None:
+        limit = limits.identification
+    return _check(
+        "identification",
+        f"{asked.label} images whose own training image is the nearest, edited",
+        "edited",
+        asked.key,
+        limit,
+        found=found,
+        controls=rates,
+        cases=models["edited"].sets[asked.key].clusters if found else None,
+        missing=f"fewer than two {asked.kind} training images are {asked.place.replace('_', ' ')}",
+        inapplicable=None if asked.kind in kinds else _NO_SUCH_KIND,
     )
 
 
@@ -148,7 +194,7 @@ def _replication(
         cases=models[model].sets[asked.key].clusters if found else None,
         controls=rates,
         missing=_missing(asked),
-        applicable=asked.kind in kinds,
+        inapplicable=None if asked.kind in kinds else _NO_SUCH_KIND,
     )
 
 
@@ -164,16 +210,17 @@ def _check(
     cases: int | None = None,
     relation: Relation = "at most",
     controls: Mapping[str, Estimate | None] | None = None,
-    applicable: bool = True,
+    inapplicable: str | None = None,
 ) -> Check:
-    """One line of the verdict; ``missing`` says why nothing was found where nothing was."""
+    """One line of the verdict; ``missing`` says why nothing was found where nothing was, ``inapplicable`` why nothing
+    could be."""
     good: bool | None = None
     clear: bool | None = None
     status: Status
     value, interval = (found.value, found.interval) if found else (None, None)
     note = "" if found else missing
-    if not applicable:
-        status, note = "not applicable", "the memorized table has no prompt of this kind"
+    if inapplicable is not None:
+        status, note = "not applicable", inapplicable
     elif limit is None:
         status = "not required"
     elif value is None:

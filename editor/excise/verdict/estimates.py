@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from excise.mathematics import intervals
 from excise.mathematics.intervals import difference_interval, mean_interval, rate_interval, ratio_interval
 from excise.measures.drift import edit_distances, seed_distances
+from excise.measures.identification import identified, rivals_of
 from excise.measures.replication import Rule, Target
 from excise.measures.sscd import embed
 from excise.measures.sscd import similarity as sscd_similarity
@@ -31,27 +32,39 @@ def clusters_of(prompts: Sequence[Prompt]) -> list[str]:
 
 
 def measure_images(
-    images: Iterable[Tensor], targets: Sequence[Target], rule: Rule, sscd: nn.Module | None, device: torch.device
+    images: Iterable[Tensor],
+    targets: Sequence[Target],
+    clusters: Sequence[str],
+    rule: Rule,
+    sscd: nn.Module | None,
+    device: torch.device,
 ) -> Measured:
-    """Distance, SSIM and SSCD similarity of every image to its prompt's training image.
+    """Distance, SSIM and SSCD similarity of every image to its prompt's training image, and if that is the nearest.
 
     Args:
         images: for each prompt float ``(seeds, 3, height, width)`` in [0, 1].
         targets: one for each prompt.
+        clusters: of each prompt; training images of one cluster are not told apart.
         rule: how many tiles there are.
         sscd: None leaves its similarity out.
         device: where ``sscd`` is.
     """
     distances, similarities, features = [], [], []
-    for made, target in zip(images, targets, strict=True):
+    nearest: list[tuple[bool, ...]] = []
+    for i, (made, target) in enumerate(zip(images, targets, strict=True)):
         distance, similarity = rule.compare(made, target)
         distances.append(_listed(distance))
         similarities.append(_listed(similarity))
+        if rivals := [targets[other] for other in rivals_of(i, clusters)]:
+            nearest.append(tuple(identified(made, target, rivals, rule).tolist()))
         if sscd is not None:
             found = embed(sscd, torch.cat([made, target.image[None]]), device)
             features.append(_listed(sscd_similarity(found[:-1], found[-1])))
     return Measured(
-        distance=tuple(distances), ssim=tuple(similarities), sscd=tuple(features) if sscd is not None else None
+        distance=tuple(distances),
+        ssim=tuple(similarities),
+        identified=tuple(nearest) or None,
+        sscd=tuple(features) if sscd is not None else None,
     )
 
 
@@ -63,6 +76,9 @@ def replication(
     hits = rule.holds(distance, similarities)
     rate, ever = rate_interval(hits.mean(axis=1), clusters), rate_interval(hits.any(axis=1), clusters)
     sscd = measured.sscd
+    known = None
+    if measured.identified is not None:
+        known = rate_interval(np.array(measured.identified).mean(axis=1), clusters)
     return Replication(
         prompts=distance.shape[0],
         clusters=len(set(clusters)),
@@ -76,8 +92,16 @@ def replication(
         mean_ssim=rounded(similarities.mean()),
         median_sscd=rounded(np.median(sscd)) if sscd is not None else None,
         largest_sscd=rounded(np.max(sscd)) if sscd is not None else None,
+        identification_rate=rounded(known.value) if known else None,
+        identification_interval=ends(known) if known else None,
+        identification_chance=_chance(clusters) if known else None,
         seed_diversity=seed_diversity,
     )
+
+
+def _chance(clusters: Sequence[str]) -> float:
+    """The identification rate of a model that knows nothing of the set."""
+    return rounded(np.mean([1 / (1 + len(rivals_of(i, clusters))) for i in range(len(clusters))]))
 
 
 def false_positives(

@@ -43,12 +43,24 @@ class Replication(Part):
     mean_ssim: float
     median_sscd: float | None
     largest_sscd: float | None
+    identification_rate: Rate | None
+    """Share of images whose own training image is the nearest of the set; None where the set has no other."""
+    identification_interval: Rates
+    identification_chance: Rate | None
+    """The rate of a model that knows nothing of the set."""
     seed_diversity: Estimate | None
 
     @property
     def rate(self) -> Estimate:
         """The memorization rate with its interval."""
         return Estimate(value=self.memorization_rate, interval=self.interval)
+
+    @property
+    def identification(self) -> Estimate | None:
+        """The identification rate with its interval."""
+        if self.identification_rate is None:
+            return None
+        return Estimate(value=self.identification_rate, interval=self.identification_interval)
 
 
 class Agreement(Part):
@@ -61,6 +73,14 @@ class Agreement(Part):
     prompts_without_label: Count
     drop: Estimate | None
     """The base's rate less this one; None for the base."""
+
+
+class Usefulness(Part):
+    """Whether one model still draws what it is asked for."""
+
+    agreement: Agreement | None
+    drift: Estimate | None
+    """Distance from the base's images, in distances between the base's seeds; None for the base."""
 
 
 class ModelResult(Part):
@@ -77,6 +97,8 @@ class ModelResult(Part):
     """Under the recipe's other attacks: by attack, then by question."""
     agreement: Agreement | None
     drift: Estimate | None
+    neighbours: Usefulness | None
+    """On neighbours of the memorized prompts, which an edit that forgets a whole domain spoils; None without any."""
     seed_diversity: Estimate | None
 
 
@@ -124,7 +146,7 @@ class Check(Part):
     @property
     def is_rate(self) -> bool:
         """Whether value and limit are shares, to be shown in per cent."""
-        return self.name != "drift"
+        return not self.name.endswith("drift")
 
     @property
     def on_few(self) -> bool:
@@ -148,6 +170,7 @@ class Evidence(Part):
     located: Count
     held_out: Count
     judged: Count
+    neighbours: Count
     never_seen: Count
     without_image: Count
 
@@ -213,7 +236,13 @@ class Measured(Part):
 
     distance: PerImage
     ssim: PerImage
+    identified: tuple[tuple[bool, ...], ...] | None
+    """Whether its own training image is the nearest of the set; None where the set has no other."""
     sscd: PerImage | None
+
+
+Agrees = tuple[tuple[bool, ...] | None, ...]
+"""Whether the judge agrees, by prompt and seed; None for a prompt whose caption it has no answer for."""
 
 
 class ModelMeasures(Part):
@@ -222,8 +251,10 @@ class ModelMeasures(Part):
     sets: dict[str, Measured]
     other_attacks: dict[str, dict[str, Measured]] = Field(default_factory=dict)
     """By attack, then by question; ``sets`` is what replay drew."""
-    agrees: tuple[tuple[bool, ...] | None, ...] | None
-    """Of the judged prompts; None for a prompt whose caption the judge has no answer for."""
+    agrees: Agrees | None
+    """Of the judged prompts; None without a judge."""
+    neighbours_agree: Agrees | None
+    """Of the neighbours; None without a judge or without neighbours."""
 
 
 class Measures(Part):
