@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 def fit_logistic(features: Tensor, positive: Tensor, penalty: float) -> Tensor:
     """Coefficients of logistic regression with a quadratic penalty, the two classes weighted alike.
 
-    Minimises the mean over classes of their mean log loss, plus ``penalty / 2 * |w|^2`` without the intercept, by L-BFGS.
+    Minimises, by L-BFGS, the mean over classes of their mean log loss, plus ``penalty / 2 * |w|^2`` less the intercept.
 
     Args:
         features: float64 ``(cases, features)``.

@@ -58,6 +58,8 @@ class Codec(Section):
     channels: tuple[Positive, ...] = (32, 64, 96)
     """Width at each resolution; its length fixes the downsampling factor (2 per further entry)."""
     latent_channels: Positive = 8
+    images: Positive = 20_000
+    """Half of them squares of photographs, half of the ordinary stream."""
     steps: Positive = 7_000
     batch: Positive = 16
     crop: Positive = 32
@@ -68,6 +70,7 @@ class Codec(Section):
     """Weight of the Kullback-Leibler term, per latent number, against the reconstruction loss."""
     decoder_steps: Positive = 1_000
     """Steps of the decoder alone, on whole images, with the encoder frozen."""
+    decoder_images: Positive = 8_000
     decoder_batch: Positive = 8
     decoder_rate: float = 7e-4
 
@@ -114,14 +117,24 @@ class Denoiser(Section):
     """Decay of the exponential moving average of the weights; the average is what ships."""
 
 
+class JudgeTraining(Section):
+    """The classifier that caption agreement is measured with."""
+
+    images: Positive = 20_000
+    steps: Positive = 3_000
+    batch: Positive = 96
+    rate: float = 2e-3
+
+
 class TestbedRecipe(Section):
-    """A testbed: data, what is planted, codec, text encoder, denoiser."""
+    """A testbed: data, what is planted, codec, text encoder, denoiser, judge."""
 
     data: Data
     planting: Planting = Planting()
     codec: Codec = Codec()
     text: Text = Text()
     denoiser: Denoiser = Denoiser()
+    judge: JudgeTraining = JudgeTraining()
 
 
 def load_testbed_recipe(path: Path) -> TestbedRecipe:

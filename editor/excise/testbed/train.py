@@ -33,8 +33,6 @@ from excise.testbed.world.tables import write_tables
 
 log = logging.getLogger(__name__)
 
-CODEC_IMAGES, DECODER_IMAGES = 20_000, 8_000
-
 
 def train_testbed(recipe_path: Path, out: Path) -> None:
     """Train from the recipe and leave ``base``, ``twin``, ``judge``, ``images`` and ``prompts`` in ``out``.
@@ -84,7 +82,7 @@ class Workshop:
     def finish(self) -> None:
         """Train the judge and write the prompt tables."""
         seed = self.recipe.data.seed
-        accuracy = train_judge(self.world, self.codec, seed, self.out / "judge")
+        accuracy = train_judge(self.recipe.judge, self.world, self.codec, seed, self.out / "judge")
         log.info("the judge reads %s of fresh renders right", ", ".join(f"{100 * a:.2f} %" for a in accuracy))
         write_tables(self.world, self.planted, self.recipe.planting.neighbours, seed, self.out / "prompts")
 
@@ -144,11 +142,11 @@ def _codec(recipe: TestbedRecipe, world: World, scratch: Path, device: torch.dev
         model.load_state_dict(load_file(finished))
         return model.eval()
     seed = recipe.data.seed
-    images = codec_images(world, seed, CODEC_IMAGES)
+    images = codec_images(world, seed, recipe.codec.images)
     model = train_codec(recipe.codec, images, seed, _state(scratch, "codec"), device)
     _, sample = draw_ordinary(world, seed, 2_000)
     fold_standardisation(model, encode_images(model, sample, device).float())
-    images = images[:DECODER_IMAGES]
+    images = images[: recipe.codec.decoder_images]
     refine_decoder(model, images, encode_images(model, images, device), recipe.codec, seed, _state(scratch, "decoder"))
     write_tensors(finished, model.state_dict())
     return model

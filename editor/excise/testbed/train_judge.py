@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from excise.measures.judge import Judge, save_judge
 from excise.testbed.codec import rate_at, to_unit
+from excise.testbed.config import JudgeTraining
 from excise.testbed.world.scenes import COLOURS
 from excise.testbed.world.stream import DOMAINS, World, draw_ordinary
 
@@ -63,26 +64,28 @@ def accuracy(judge: Judge, captions: list[str], pixels: torch.Tensor) -> tuple[f
     return float(both[scene].float().mean()), float(right["domain"][work].float().mean())
 
 
-def train_judge(world: World, codec: AutoencoderKL, seed: int, folder: Path, steps: int = 3_000,
-                count: int = 20_000) -> tuple[float, float]:  # fmt: skip
+def train_judge(
+    config: JudgeTraining, world: World, codec: AutoencoderKL, seed: int, folder: Path
+) -> tuple[float, float]:
     """Train the judge, write it and its labels to ``folder``, and return its `accuracy` on fresh pictures.
 
     Args:
         seed: of the testbed; the judge's pictures come from a stream of its own.
     """
     torch.manual_seed(seed)
-    captions, images = draw_ordinary(world, seed + 1_000, count + 2_000)
+    count = config.images
+    captions, images = draw_ordinary(world, seed + 1_000, count + max(100, count // 10))
     pixels = to_unit(images) / 2 + 0.5
     part = count // 4
     pixels[:part] = through_codec(codec, images[:part])
     judge = Judge(questions_of(world))
     labels = labels_of(judge, captions)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=config.rate, weight_decay=0.01)
     rng = np.random.default_rng([seed, 30])
-    for step in tqdm(range(steps), "judge", mininterval=5):
-        rows = torch.from_numpy(rng.integers(count, size=96))
+    for step in tqdm(range(config.steps), "judge", mininterval=5):
+        rows = torch.from_numpy(rng.integers(count, size=config.batch))
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, steps, 2e-3, warm=50)
+            group["lr"] = rate_at(step, config.steps, config.rate, warm=50)
         logits = judge(pixels[rows] + 0.02 * torch.randn(len(rows), 3, 64, 64))
         loss = torch.stack([F.cross_entropy(logits[name], labels[name][rows]) for name in logits]).sum()
         optimizer.zero_grad()
