@@ -178,7 +178,7 @@ class Evidence(Part):
 class Verdict(Part):
     """verdict.json."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     recipe: str
     settings: dict[str, Any]
     accepted: bool
