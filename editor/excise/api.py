@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from excise.edits.edit_record import EditRecord
     from excise.release.verify import Finding
     from excise.run.evidence import Located
-    from excise.verdict.models import Measures, Verdict
+    from excise.verdict.measured import Measures
+    from excise.verdict.models import Verdict
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import pytest
 from excise.job.notes import notes_of
 from excise.measures.judge import Judge, save_judge
 from excise.recipe import Recipe
-from excise.testbed.scenes import COLOURS, OBJECTS
-from tests.conftest import MEMORIZED, changed, write_table
+from tests.conftest import MEMORIZED, QUESTIONS, changed, write_table
 from tests.jobs import context_of, excise, write_recipe
 
 
@@ -22,7 +21,7 @@ def notes(recipe: Recipe, folder: Path, *about: str) -> list[str]:
 @pytest.fixture
 def measurable(tiny_recipe: Recipe, tmp_path: Path) -> Recipe:
     """A recipe of which everything can be measured."""
-    save_judge(Judge(OBJECTS, COLOURS), tmp_path / "judge")
+    save_judge(Judge(QUESTIONS), tmp_path / "judge")
     return changed(tiny_recipe, "validate_", judge=tmp_path / "judge")
 
 
@@ -51,8 +50,10 @@ def test_a_table_without_images_is_told_with_what_it_costs(measurable: Recipe, t
         "the report, and nothing is measured on them; name the images that they should not bring back"
     )
     assert [note.split(":")[0] for note in told[1:]] == [
-        "verdict.base_replication, verdict.held_out_replication", "verdict.located_replication", "prompts.held_out"
-    ]  # fmt: skip
+        "verdict.base_replication, verdict.held_out_replication, verdict.identification",
+        "verdict.located_replication, verdict.identification",
+        "prompts.held_out",
+    ]
     assert "no verbatim prompt with a training image is held out: the verdict will refuse" in told[1]
     assert '"unchecked"' in told[1] and "whatever is waived" in told[3]
 

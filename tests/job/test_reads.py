@@ -19,7 +19,7 @@ from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe, Section
 from excise.run.job_record import JobRecord
-from tests.conftest import QUESTIONS, changed
+from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
 from tests.jobs import context_of
 
@@ -139,6 +139,12 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         assert found == expected, key
 
 
+def neighbours_table(folder: Path) -> Path:
+    """28 neighbours, four in a group."""
+    rows = [{"prompt": f"a windmill by ada {i}", "group": f"mill{i // 4}"} for i in range(28)]
+    return write_table(folder / "neighbours.csv", rows)
+
+
 def test_keys_of_the_prompts_change_who_reads_the_sets_that_they_make(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Each key in turn, the tables read again; the report lists the keys themselves."""
     fewer = {}
@@ -149,9 +155,9 @@ def test_keys_of_the_prompts_change_who_reads_the_sets_that_they_make(tiny_recip
         fewer[key].write_text("".join(lines[:-1]))
     others: dict[str, Any] = {f"prompts.{key}": path for key, path in fewer.items()}
     others |= {"prompts.held_out": 0.3, "prompts.seed": 7, "prompts.column": "prompt", "prompts.near_duplicates": 0.9}
-    others |= {"collect.groups": 2}
+    others |= {"collect.groups": 2, "prompts.neighbours": neighbours_table(tmp_path)}
     assert {key for key in leaves(tiny_recipe) if key.startswith("prompts.")} <= others.keys()
-    names = ("located", "held_out", "contrast", "control", "judged", "never_seen")
+    names = ("located", "held_out", "contrast", "control", "judged", "never_seen", "neighbours", "neighbours_judged")
     before, sets = directly(tiny_recipe, prompt_sets(tiny_recipe)), prompt_sets(tiny_recipe)
     for key, value in others.items():
         recipe = replaced(tiny_recipe, key.split("."), value)
@@ -163,10 +169,20 @@ def test_keys_of_the_prompts_change_who_reads_the_sets_that_they_make(tiny_recip
         assert {name for name in NAMES if before[name] != after[name]} == expected, key
 
 
-def test_changed_sets_change_who_reads_them(tiny_recipe: Recipe) -> None:
-    sets = prompt_sets(tiny_recipe)
+def test_changed_sets_change_who_reads_them(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    beside = replaced(tiny_recipe, ["prompts", "neighbours"], neighbours_table(tmp_path))
+    sets = prompt_sets(beside)
     before = directly(tiny_recipe, sets)
-    for name in ("located", "held_out", "contrast", "control", "judged", "never_seen"):
+    for name in (
+        "located",
+        "held_out",
+        "contrast",
+        "control",
+        "judged",
+        "never_seen",
+        "neighbours",
+        "neighbours_judged",
+    ):
         values = {field: getattr(sets, field) for field in sets.__dataclass_fields__} | {name: ()}
         after = directly(tiny_recipe, PromptSets(**values))
         assert {stage for stage in NAMES if before[stage] != after[stage]} == {

@@ -83,7 +83,7 @@ def test_nothing_of_it_runs(text: str, page: Page) -> None:
 def test_on_a_narrow_screen_no_table_and_no_figure_is_wider_than_the_page(page: Page) -> None:
     """Each scrolls in a box of its own, or is folded."""
     wide = [classes for tag, classes in page.around if tag == "table" or "chart" in classes]
-    assert len(wide) == 6 + 4
+    assert len(wide) == 7 + 4
     assert all({"scroll", "fold"} & set(classes) for classes in wide)
 
 
@@ -171,7 +171,7 @@ def test_the_verdict_and_its_reasons_stand_on_both_pages(tried: Tried, text: str
 
 def test_every_model_has_its_row_and_every_file_its_hash(tried: Tried, text: str) -> None:
     for model in tried.verdict.models.values():
-        assert text.count(f'<th scope="row">{model.label}</th>') == 2  # replication and ordinary prompts
+        assert text.count(f'<th scope="row">{model.label}</th>') == 3  # replication, nearest, ordinary
         assert model.label in tried.run.summary.read_text(encoding="utf-8")
     done = load_record(tried.run).stages
     assert set(done) >= {"collect", "rank", "locate", "edit", "attack", "validate", "report"}
@@ -188,7 +188,7 @@ def test_summary_has_whole_tables(tried: Tried) -> None:
             widths[-1].add(line.count("|"))
         elif widths[-1]:
             widths.append(set())
-    assert [len(found) for found in widths if found] == [1, 1, 1]
+    assert [len(found) for found in widths if found] == [1, 1, 1, 1]
     assert not any(before == "" and after == "" for before, after in pairwise(lines))
 
 

@@ -16,7 +16,7 @@ from excise.prompts.questions import JUDGED, SHOWN, questions_of
 from excise.prompts.sets import PromptSets
 from excise.report.picture_rows import Pictures, beside, data_uri, rule_of
 from excise.run.images import read_prompt, stored, write_images
-from excise.verdict.models import AskedPrompt, AskedSet, Measured, Measures, ModelMeasures
+from excise.verdict.measured import AskedPrompt, AskedSet, Measured, Measures, ModelMeasures
 from tests.trial.tried import THRESHOLD, Tried
 
 COUNTS = {"memorized": 45, "ordinary": 30}

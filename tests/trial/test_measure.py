@@ -13,7 +13,7 @@ from excise.prompts.questions import JUDGED, NEVER_SEEN, questions_of
 from excise.run.images import read_images, stored, write_images
 from excise.trial.measure import Instruments, Trial
 from excise.trial.subjects import Subject, subjects_of
-from excise.verdict.models import ModelMeasures
+from excise.verdict.measured import ModelMeasures
 from tests.trial.tried import THRESHOLD, Tried
 
 CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from excise.recipe import Recipe
 from excise.run.layout import Run
 from excise.run.results import read_measures, read_verdict
 from excise.stages.context import Context
-from excise.verdict.models import Measures, Verdict
+from excise.verdict.measured import Measures
+from excise.verdict.models import Verdict
 from tests.conftest import QUESTIONS, changed
 from tests.jobs import context_of
 

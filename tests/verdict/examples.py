@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from excise.recipe import Verdict as Limits
 from excise.verdict.decide import decide
+from excise.verdict.measured import AskedPrompt, AskedSet, Measured, Measures, ModelMeasures
 from excise.verdict.models import (
     Agreement,
-    AskedPrompt,
-    AskedSet,
     Estimate,
     Evidence,
     FalsePositives,
-    Measured,
-    Measures,
-    ModelMeasures,
     ModelResult,
     Replication,
     Threshold,

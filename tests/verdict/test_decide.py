@@ -136,8 +136,11 @@ def test_a_check_says_how_many_independent_cases_it_rests_on() -> None:
         "located_replication": 6,
         "template_replication": 6,
         "false_positives": 32,
+        "identification": 6,
         "agreement_drop": 20,
         "drift": None,
+        "neighbour_agreement_drop": None,
+        "neighbour_drift": None,
     }
     assert not any(check.on_few or check.doubtful for check in checks)
     found = models()

@@ -23,7 +23,7 @@ from excise.verdict.estimates import (
     rounded,
     seed_diversity,
 )
-from excise.verdict.models import Measured
+from excise.verdict.measured import Measured
 
 CPU = torch.device("cpu")
 RULE = Rule(distance=0.25, ssim=None, tiles=2)

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from excise.errors import ExciseError
 from excise.run.layout import Run
 from excise.run.results import read_measures, read_verdict, write_model
-from excise.verdict.models import Measures, ModelMeasures, Verdict
+from excise.verdict.measured import Measures, ModelMeasures
+from excise.verdict.models import Verdict
 from tests.verdict.examples import example_measures, example_verdict
 
 

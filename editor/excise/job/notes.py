@@ -10,7 +10,7 @@ from excise.job.preflight import checkpoints_of
 from excise.measures.judge import load_judge
 from excise.prompts.questions import UNPICTURED, questions_of
 from excise.stages.context import Context
-from excise.verdict.decide import foreseen
+from excise.verdict.foresee import foreseen
 
 TOLD = 6
 """Names of files that are told; of the others their number."""

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from excise.prompts.questions import Question
 from excise.report import words
 from excise.run.evidence import Located, Shared
+from excise.verdict.decide import LIMITS
 from excise.verdict.models import Replication, Verdict
 
 EDITED, CONTROL = "#1f6fb2", "#b0662d"
@@ -69,7 +70,7 @@ def replication_bars(verdict: Verdict) -> str | None:
             seen.add(model.colour)
         places_of = {question.key: x for x, question in enumerate(questions)}
         for check in verdict.checks:
-            if check.model == "edited" and check.limit is not None and check.set in places_of:
+            if check.name in LIMITS.values() and check.limit is not None and check.set in places_of:
                 x = places_of[check.set] - 0.4 + width * (list(models).index("edited") + 0.5)
                 axes.hlines(
                     100 * check.limit, x - 0.7 * width, x + 0.7 * width, color="#c0392b", lw=1.6, ls=(0, (3, 1))

@@ -39,6 +39,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "limits": words.LIMITS,
         "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
         "questions": words.shown(verdict),
+        "identified": words.identified(verdict),
         "counts": {
             "located": sum(map(len, sets.located)),
             "groups": len(sets.located),

@@ -20,7 +20,8 @@ from excise.prompts.sets import PromptSets
 from excise.report.words import MINUS
 from excise.run.images import read_prompt, stored
 from excise.trial.blocks import REPLAY
-from excise.verdict.models import Measures, Threshold, Verdict
+from excise.verdict.measured import Measures
+from excise.verdict.models import Threshold, Verdict
 
 SHOWN_PROMPTS, SHOWN_SEEDS, SHOWN_ORDINARY = 40, 2, 24
 COLUMNS = ("base", "edited", "twin")

@@ -14,7 +14,7 @@ from excise.report import words
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.results import read_verdict
-from excise.verdict.models import Check, Estimate, ModelResult, Verdict
+from excise.verdict.models import Agreement, Check, Estimate, ModelResult, Verdict
 
 STYLES = {"passed": "green", "doubtful": "yellow", "failed": "bold red", "missing": "bold red", "none": "dim"}
 LABEL, CELL = 14, 14
@@ -78,7 +78,8 @@ def models_table(verdict: Verdict, names: list[str]) -> Table:
     """A row per measure, a column per model; each value with its 95 % interval."""
     table = Table(
         title="Base, edited model and controls, with 95 % intervals",
-        caption="MR: memorization rate, % of images that replicate their training image",
+        caption="MR: memorization rate, % of images that replicate their training image; nearest own: % of images "
+        "whose own training image is the nearest of the set",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
     )
@@ -88,8 +89,16 @@ def models_table(verdict: Verdict, names: list[str]) -> Table:
         table.add_column(model.label, justify="right", style="bold" if name == "edited" else "")
     for question in words.shown(verdict):
         table.add_row(f"MR {question.label}", *(_rate(model, question.key) for model in models))
-    table.add_row("caption agreement, %", *(_agreement(model) for model in models))
+    for question in words.identified(verdict):
+        found = [model.sets.get(question.key) for model in models]
+        nearest = [one.identification if one else None for one in found]
+        table.add_row(f"nearest own, {question.label}", *(_cell(rate, 100, 1) for rate in nearest))
+    table.add_row("caption agreement, %", *(_agreement(model.agreement) for model in models))
     table.add_row("drift from base", *(_cell(model.drift, 1, 2) for model in models))
+    if verdict.base.neighbours:
+        beside = [model.neighbours for model in models]
+        table.add_row("neighbours: agreement, %", *(_agreement(one.agreement if one else None) for one in beside))
+        table.add_row("neighbours: drift", *(_cell(one.drift if one else None, 1, 2) for one in beside))
     counts = [model.weights_changed for model in models]
     table.add_row("weights changed", *("–" if count is None else f"{count:,}" for count in counts))
     return table
@@ -99,8 +108,7 @@ def _rate(model: ModelResult, key: str) -> str:
     return _cell(model.sets[key].rate if key in model.sets else None, 100, 1)
 
 
-def _agreement(model: ModelResult) -> str:
-    found = model.agreement
+def _agreement(found: Agreement | None) -> str:
     return _cell(Estimate(value=found.rate, interval=found.interval) if found else None, 100, 1)
 
 

@@ -146,6 +146,11 @@ def shown(verdict: Verdict) -> list[Question]:
     return [asked for asked in SHOWN if asked.key in verdict.base.sets]
 
 
+def identified(verdict: Verdict) -> list[Question]:
+    """Questions on which it was measured whether an image's own training image is the nearest, in the order shown."""
+    return [asked for asked in shown(verdict) if verdict.base.sets[asked.key].identification is not None]
+
+
 def headline(verdict: Verdict) -> list[str]:
     """What was found, in sentences; every rate with its interval, and its controls in the same breath."""
     sentences = []

@@ -12,7 +12,8 @@ from excise.errors import ExciseError
 from excise.files.writing import write_json
 from excise.run.evidence import Located
 from excise.run.layout import Run
-from excise.verdict.models import Measures, Verdict
+from excise.verdict.measured import Measures
+from excise.verdict.models import Verdict
 
 M = TypeVar("M", bound=BaseModel)
 

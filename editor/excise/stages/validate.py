@@ -19,7 +19,8 @@ from excise.trial.blocks import seeds_of
 from excise.trial.measure import Instruments, Trial
 from excise.trial.subjects import BASE, EDITED, TWIN, subjects_of
 from excise.verdict.decide import decide
-from excise.verdict.models import AskedPrompt, AskedSet, Evidence, Measures, Threshold, Verdict
+from excise.verdict.measured import AskedPrompt, AskedSet, Measures
+from excise.verdict.models import Evidence, Threshold, Verdict
 
 SETTINGS = {"model", "sampling", "attack", "validate_", "verdict"}
 """Sections that a verdict states: what was asked of which models, and what had to be reached."""

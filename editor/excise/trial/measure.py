@@ -18,15 +18,8 @@ from excise.run.images import image_size, read_images, stored
 from excise.trial.blocks import REPLAY
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
-from excise.verdict.models import (
-    Agrees,
-    FalsePositives,
-    Measured,
-    ModelMeasures,
-    ModelResult,
-    Replication,
-    Usefulness,
-)
+from excise.verdict.measured import Agrees, Measured, ModelMeasures
+from excise.verdict.models import FalsePositives, ModelResult, Replication, Usefulness
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from excise.recipe import Verdict as Limits
 from excise.verdict.models import Check, Estimate, Interval, ModelResult, Relation, Status, Threshold, Usefulness
 
 _RIGHT = ("passed", "not required", "not applicable")
-_NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
+NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
 _NO_NEIGHBOURS = "the recipe names no neighbours of the memorized prompts (prompts.neighbours)"
 _NO_SUCH_KIND = "the memorized table has no prompt of this kind"
 HELD_OUT_VERBATIM, HELD_OUT_TEMPLATE = (Question(Place.HELD_OUT, kind) for kind in Kind)
@@ -44,41 +44,12 @@ def decide(
     return checks, tuple(reasons)
 
 
-def foreseen(asked: Collection[Question], kinds: Collection[str], limits: Limits, reads: bool) -> tuple[str, ...]:
-    """Required checks that there will be nothing to measure with, in sentences that say what to do.
-
-    Args:
-        asked: the questions that there are prompts for.
-        kinds: as in `decide`.
-        limits: the recipe's.
-        reads: whether there is a judge, and it reads some judged caption.
-    """
-    needed = [("base_replication", _asked_of_base(kinds)), ("false_positives", NEVER_SEEN)]
-    needed += [(name, ask) for ask, name in LIMITS.items()] + [("identification", ask) for ask in IDENTIFIED]
-    found: dict[str, list[str]] = {}
-    for name, ask in needed:
-        if getattr(limits, name) is not None and ask not in asked and ask.kind in (None, *kinds):
-            found.setdefault(_missing(ask), []).append(name)
-    if limits.agreement_drop is not None and not reads:
-        found[_NO_JUDGE] = ["agreement_drop"]
-    notes = [
-        f"{', '.join(f'verdict.{name}' for name in names)}: cannot be measured, because {why}: the verdict will "
-        'refuse; provide it, or waive the check knowingly with "unchecked"'
-        for why, names in found.items()
-    ]
-    if not any(ask.place == Place.HELD_OUT for ask in asked):
-        notes.append(
-            "prompts.held_out: no memorized prompt with a training image is held out, and an edit that was tried on "
-            "none is refused, whatever is waived; give more such prompts, or another share"
-        )
-    return tuple(notes)
-
-
-def _asked_of_base(kinds: Collection[str]) -> Question:
+def asked_of_base(kinds: Collection[str]) -> Question:
+    """Where the base must replicate: on held-out verbatim prompts, or on templates where there are no others."""
     return HELD_OUT_VERBATIM if Kind.VERBATIM in kinds else HELD_OUT_TEMPLATE
 
 
-def _missing(asked: Question) -> str:
+def missing_of(asked: Question) -> str:
     """Why nothing is measured on a question that has no prompts."""
     if asked == NEVER_SEEN:
         return "the recipe names no never-seen images (prompts.never_seen)"
@@ -88,11 +59,10 @@ def _missing(asked: Question) -> str:
 def _checks(
     models: Mapping[str, ModelResult], threshold: Threshold, kinds: set[str], limits: Limits
 ) -> tuple[Check, ...]:
-    asked_of_base = _asked_of_base(kinds)
     null = threshold.never_seen
     others = {name: found for name, found in models.items() if name not in ("base", "edited")}
     return (
-        _replication(models, "base", asked_of_base, "base_replication", limits, kinds, "at least"),
+        _replication(models, "base", asked_of_base(kinds), "base_replication", limits, kinds, "at least"),
         _check(
             "false_positives",
             "never-seen images that count as replicated, base",
@@ -101,7 +71,7 @@ def _checks(
             limits.false_positives,
             found=Estimate(value=null.false_positive_rate, interval=null.interval) if null else None,
             cases=null.prompts if null else None,
-            missing=_missing(NEVER_SEEN),
+            missing=missing_of(NEVER_SEEN),
         ),
         *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
         *(_identification(models, asked, limits, kinds) for asked in IDENTIFIED),
@@ -131,7 +101,7 @@ def _usefulness(
             found=agreement.drop if agreement else None,
             cases=agreement.prompts if agreement else None,
             controls={name: other.agreement.drop for name, other in others.items() if other.agreement},
-            missing=_NO_JUDGE,
+            missing=NO_JUDGE,
             inapplicable=None if applicable else _NO_NEIGHBOURS,
         ),
         _check(
@@ -193,7 +163,7 @@ def _replication(
         found=found,
         cases=models[model].sets[asked.key].clusters if found else None,
         controls=rates,
-        missing=_missing(asked),
+        missing=missing_of(asked),
         inapplicable=None if asked.kind in kinds else _NO_SUCH_KIND,
     )
 

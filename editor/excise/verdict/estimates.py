@@ -17,7 +17,8 @@ from excise.measures.replication import Rule, Target
 from excise.measures.sscd import embed
 from excise.measures.sscd import similarity as sscd_similarity
 from excise.prompts.prompt import Prompt
-from excise.verdict.models import Agreement, Estimate, FalsePositives, Measured, Replication
+from excise.verdict.measured import Measured
+from excise.verdict.models import Agreement, Estimate, FalsePositives, Replication
 
 COMPARED = 32
 """Never-seen images that each image made for a never-seen prompt is compared with, its own included."""
