@@ -17,7 +17,7 @@ def testbed() -> None:
 
 @testbed.command("train")
 @click.argument("recipe", type=FILE)
-@click.option("--out", type=FOLDER, default="checkpoints/testbed", show_default=True, help="Folder of the testbed.")
+@click.option("--out", type=FOLDER, default="runs/testbed-trained", show_default=True, help="Folder of the testbed.")
 def train(recipe: Path, out: Path) -> None:
     """Train base and twin from RECIPE.
 
@@ -51,7 +51,10 @@ def check(seeds: int, folder: Path, out: Path) -> None:
 
     Generates with base and twin, and exits 3 where memorization, its absence or caption agreement falls short.
     """
-    from excise.testbed.check import check_testbed
+    if (folder / "prompts" / "neighbours.csv").is_file():
+        from excise.testbed.world.check import check_testbed
+    else:  # the first testbed, which has none
+        from excise.testbed.check import check_testbed
 
     if not check_testbed(folder, seeds, out):
         sys.exit(REFUSED)
