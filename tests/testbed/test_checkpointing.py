@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from excise.errors import ExciseError
 from excise.testbed import checkpointing
 from excise.testbed.checkpointing import load_state, read_tree, save_state, write_tree
-from excise.testbed.dataset import Corpus, read_corpus, write_corpus
+from excise.testbed.corpus import Corpus, read_corpus, write_corpus
 
 
 class Net(nn.Module):
