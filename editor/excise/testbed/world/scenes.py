@@ -114,7 +114,8 @@ def render_scene(rng: np.random.Generator, scene: Scene, icons: Mapping[str, Ima
             corner = (_CELL + i * SIDE // 2, int(rng.integers(2, 8)) * _CELL)
         else:
             nudge = rng.integers(-1, 2, size=2) * _CELL
-            corner = tuple((SIDE - side) // 2 + at + int(by) for at, by in zip(PLACES[scene.place], nudge, strict=True))
+            x, y = ((SIDE - side) // 2 + at + int(by) for at, by in zip(PLACES[scene.place], nudge, strict=True))
+            corner = (x, y)
         left, top = (min(max(0, at), SIDE - side) for at in corner)
         canvas.alpha_composite(icons[thing].resize((side, side), Image.Resampling.LANCZOS), (left, top))
     return np.asarray(canvas.convert("RGB"))
