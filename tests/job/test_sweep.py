@@ -74,6 +74,10 @@ def test_grids_have_no_setting_twice_but_the_recipes_own(tiny_recipe: Recipe, gr
     names = [describe(setting) for setting in GRIDS[grid](tiny_recipe)]
     assert names[0] == describe(tiny_recipe.locate)
     assert len(set(names[1:])) == len(names) - 1
+    tables = tiny_recipe.prompts.model_copy(update={"neighbours": tiny_recipe.prompts.ordinary})
+    beside = [describe(setting) for setting in GRIDS[grid](tiny_recipe.model_copy(update={"prompts": tables}))]
+    assert set(names) < set(beside) and all("neighbours" in name for name in set(beside) - set(names))
+    assert len(set(beside[1:])) == len(beside) - 1
 
 
 def test_a_grid_asks_for_what_its_settings_need_and_no_control(tiny_recipe: Recipe) -> None:

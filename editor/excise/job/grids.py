@@ -13,29 +13,37 @@ KNOCK_OUT = PUBLISHED.model_copy(update={"unit": "columns", "sparsity": 1.0, "ma
 """Every weight of every site: what survives this is not in these layers, and no setting can remove it there."""
 
 
+def contrasts_of(recipe: Recipe) -> tuple[str, ...]:
+    """Sets of prompts that memorized ones can be contrasted with, beside the empty prompt."""
+    return ("ordinary", "neighbours") if recipe.prompts.neighbours else ("ordinary",)
+
+
 def small_grid(recipe: Recipe) -> Iterator[Locate]:
     """The recipe's own setting, the knock-out, and one departure from the published setting in each option."""
-    tau = recipe.collect.calls
+    tau, contrasts = recipe.collect.calls, contrasts_of(recipe)
     yield recipe.locate
     yield KNOCK_OUT
     for sparsity in (0.01, 0.03, 0.1, 0.3):
         plain = PUBLISHED.model_copy(update={"calls": tau, "sparsity": sparsity})
         yield plain
-        yield plain.model_copy(update={"contrast": "ordinary"})
         yield plain.model_copy(update={"unit": "columns"})
-        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional"})
-        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional", "unit": "columns"})
-        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional", "margin": 1.2})
-        yield plain.model_copy(update={"contrast": "ordinary", "rows": "conditional", "unit": "columns", "vote": 0.5})
         yield plain.model_copy(update={"calls": 1})
+        for contrast in contrasts:
+            other = plain.model_copy(update={"contrast": contrast})
+            yield other
+            conditional = other.model_copy(update={"rows": "conditional"})
+            yield conditional
+            yield conditional.model_copy(update={"unit": "columns"})
+            yield conditional.model_copy(update={"margin": 1.2})
+            yield conditional.model_copy(update={"unit": "columns", "vote": 0.5})
 
 
 def full_grid(recipe: Recipe) -> Iterator[Locate]:
     """Every combination of unit, contrast and rows, with three sparsities, and calls and votes; and the knock-out."""
     yield recipe.locate
     yield KNOCK_OUT
-    tau = recipe.collect.calls
-    for unit, contrast, rows in product(("entries", "columns"), ("empty", "ordinary"), ("both", "conditional")):
+    tau, contrasts = recipe.collect.calls, ("empty", *contrasts_of(recipe))
+    for unit, contrast, rows in product(("entries", "columns"), contrasts, ("both", "conditional")):
         for sparsity, calls in product((0.01, 0.03, 0.1), sorted({1, max(1, tau // 3), tau})):
             for share in (0.0, 0.5) if calls > 1 else (0.0,):
                 yield PUBLISHED.model_copy(
