@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from excise.errors import ExciseError
-from excise.testbed.codec import build_codec, fold_standardisation, to_unit
+from excise.testbed.codec import build_codec, fold_axes, to_unit
 from excise.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
 from excise.testbed.corpus import Corpus
 from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
 from excise.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
 
 TEXT = Text(vocabulary=560, length=16, width=32, layers=1, heads=2)
-CODEC = Codec(channels=(8, 8, 8), latent_channels=4)
+CODEC = Codec(channels=(8, 8, 8), learnt_channels=6, latent_channels=4)
 DENOISER = Denoiser(channels=(16, 16), trunk_steps=4, steps=4, batch=4)
 CAPTIONS = ["a red star", "a blue ring on the left", "two words"] * 8
 
@@ -39,20 +39,42 @@ def look(name: str, step: int) -> None:
     """Nothing to see at this size."""
 
 
-def test_folding_makes_each_channel_standard_and_changes_no_image() -> None:
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return to_unit(np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
+
+
+@torch.no_grad()
+def test_folding_all_axes_decorrelates_latents_and_changes_no_image(images: torch.Tensor) -> None:
     torch.manual_seed(0)
-    codec = build_codec(CODEC).eval()
-    images = to_unit(np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
-    with torch.no_grad():
-        before = codec.encode(images).latent_dist
-        restored = codec.decode(before.mean).sample
-        fold_standardisation(codec, before.mean)
-        after = codec.encode(images).latent_dist
-        assert torch.allclose(codec.decode(after.mean).sample, restored, atol=1e-4)
-    assert torch.allclose(after.mean.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3)
-    assert torch.allclose(after.mean.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3)
-    scale = before.mean.std(dim=(0, 2, 3)).view(1, -1, 1, 1)
-    assert torch.allclose(after.std, before.std / scale, rtol=1e-3)
+    codec = build_codec(CODEC, 6).eval()
+    before = codec.encode(images).latent_dist
+    folded = fold_axes(codec, before.mean, 6)
+    after = folded.encode(images).latent_dist
+    assert torch.allclose(folded.decode(after.mean).sample, codec.decode(before.mean).sample, atol=1e-3)
+    covariance = torch.cov(after.mean.transpose(0, 1).flatten(1))
+    variances = covariance.diagonal()
+    assert torch.allclose(after.mean.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-3)
+    assert torch.allclose(covariance, variances.diag(), atol=1e-3) and variances.mean() == pytest.approx(1, rel=1e-3)
+    learnt = torch.linalg.eigvalsh(torch.cov(before.mean.transpose(0, 1).flatten(1))).flip(0)
+    ratio = variances.square() / learnt
+    assert torch.allclose(ratio, ratio[0].expand(6), rtol=1e-2), "not half way between whitened and as they are"
+
+
+@torch.no_grad()
+def test_axes_without_variance_can_go(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    codec = build_codec(CODEC, 6).eval()
+    codec.quant_conv.weight[4:6] = codec.quant_conv.weight[:2] + codec.quant_conv.weight[2:4]
+    codec.quant_conv.bias[4:6] = codec.quant_conv.bias[:2] + codec.quant_conv.bias[2:4]
+    before = codec.encode(images).latent_dist.mean
+    mean = before.mean(dim=(0, 2, 3))  # what no kept axis can say is missing at the border; here it is nothing
+    codec.post_quant_conv.bias.copy_(-codec.post_quant_conv.weight[:, :, 0, 0] @ mean)
+    folded = fold_axes(codec, before, 4)
+    assert folded.config.latent_channels == 4
+    after = folded.encode(images).latent_dist.mean
+    assert after.shape == (16, 4, 16, 16)
+    assert torch.allclose(folded.decode(after).sample, codec.decode(before).sample, atol=1e-3)
 
 
 def test_nothing_of_the_image_is_left_at_the_last_timestep() -> None:

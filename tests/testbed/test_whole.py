@@ -35,7 +35,8 @@ never_seen = 6
 neighbours = 2
 [codec]
 channels = [8, 8, 16]
-latent_channels = 4
+learnt_channels = 4
+latent_channels = 3
 images = 64
 steps = 3
 decoder_images = 16

@@ -1,4 +1,4 @@
-"""The testbed's AutoencoderKL: its images, its training, and the per-channel standardisation folded into it."""
+"""The testbed's AutoencoderKL: its images, its training, and the principal axes of its latents folded into it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from excise.testbed.world.photographs import cut_square
 from excise.testbed.world.stream import World, draw_ordinary
 
 
-def build_codec(config: Codec) -> AutoencoderKL:
-    """An untrained autoencoder: 64x64 RGB in [-1, 1] to latents ``(latent_channels, 16, 16)`` for three widths."""
+def build_codec(config: Codec, channels: int) -> AutoencoderKL:
+    """An untrained autoencoder: 64x64 RGB in [-1, 1] to latents ``(channels, 16, 16)`` for three widths."""
     levels = len(config.channels)
     return AutoencoderKL(
         in_channels=3,
@@ -28,7 +28,7 @@ def build_codec(config: Codec) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=config.channels,
         layers_per_block=1,
-        latent_channels=config.latent_channels,
+        latent_channels=channels,
         norm_num_groups=8,
         mid_block_add_attention=False,
         sample_size=SIDE,
@@ -69,7 +69,7 @@ def train_codec(config: Codec, images: np.ndarray, seed: int, scratch: Path, dev
         scratch: file that holds weights, optimiser and step of an interrupted training.
     """
     torch.manual_seed(seed)
-    model = build_codec(config).to(device, memory_format=torch.channels_last)
+    model = build_codec(config, config.learnt_channels).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
     start = load_state(scratch, model=model, optimizer=optimizer)
     progress = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="codec", mininterval=10)
@@ -147,26 +147,52 @@ def learn(loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter], optimize
 
 
 @torch.no_grad()
-def fold_standardisation(model: AutoencoderKL, latents: torch.Tensor) -> None:
-    """Fold a per-channel standardisation of latents into the two 1x1 convolutions around the latent.
+def fold_axes(model: AutoencoderKL, latents: torch.Tensor, kept: int) -> AutoencoderKL:
+    """The same autoencoder with latents along their principal axes, of which the ``kept`` largest stay.
 
-    Stable Diffusion divides all channels by one number. Standardising them one by one, here by changing the
-    weights of ``quant_conv`` and ``post_quant_conv``, leaves no channel whose mean outlives the noise at the last
-    timestep, where a denoiser would read it instead of the caption.
+    Channels as they are learnt say nearly the same things over and over, and some directions among them next to
+    nothing: a denoiser then spends most of its training on noise that no image is behind. Along principal axes each
+    channel says something of its own. A channel has mean 0, so that none outlives the noise at the last timestep, where
+    a denoiser would read it instead of the caption, and, up to one factor that makes the mean variance 1, the fourth
+    root of its axis' variance as its standard deviation: half way between all axes alike and all as they are. All
+    of it is linear, and goes into the convolutions beside the latent.
 
     Args:
         latents: posterior means ``(n, channels, h, w)`` of training images, from the codec as it stands.
+        kept: number of latent channels of the result.
     """
     mean = latents.mean(dim=(0, 2, 3), dtype=torch.float64)
-    std = latents.to(torch.float64).var(dim=(0, 2, 3)).sqrt()
-    channels = mean.numel()
-    quant, post = model.quant_conv, model.post_quant_conv
-    shift, scale = mean.to(quant.weight), std.to(quant.weight)
-    quant.weight[:channels] /= scale.view(-1, 1, 1, 1)
-    quant.bias[:channels] = (quant.bias[:channels] - shift) / scale
-    quant.bias[channels:] -= 2.0 * scale.log()  # the posterior's log-variance shrinks with the scale
-    post.bias += post.weight[:, :, 0, 0] @ shift
-    post.weight *= scale.view(1, -1, 1, 1)
+    columns = latents.to(torch.float64).transpose(0, 1).flatten(1)  # (channels, n * h * w)
+    variances, axes = torch.linalg.eigh(torch.cov(columns))
+    variances, axes = variances[-kept:].flip(0), axes[:, -kept:].flip(1)
+    scale = variances**-0.25 / variances.sqrt().mean().sqrt()  # (kept,)
+    there, back = scale[:, None] * axes.T, axes / scale  # (kept, channels), (channels, kept)
+
+    folded = AutoencoderKL.from_config({**model.config, "latent_channels": kept}).to(latents.device)
+    own = folded.state_dict()
+    state = {name: value for name, value in model.state_dict().items() if value.shape == own[name].shape}
+    means, spreads = slice(len(mean)), slice(len(mean), None)
+    last, pointwise = model.encoder.conv_out, model.quant_conv.weight[:, :, 0, 0].double()
+    weight = torch.einsum("oc,cihw->oihw", pointwise, last.weight.double())
+    bias = pointwise @ last.bias.double() + model.quant_conv.bias.double()
+    mixed, shift = axes.square().T, 2.0 * scale.log()  # a channel's log-variance: the mean of those along its axis
+    state["encoder.conv_out.weight"] = torch.cat(
+        [torch.einsum("kc,cihw->kihw", rows, weight[part]) for rows, part in ((there, means), (mixed, spreads))]
+    )
+    state["encoder.conv_out.bias"] = torch.cat([there @ (bias[means] - mean), mixed @ bias[spreads] + shift])
+    state["quant_conv.weight"], state["quant_conv.bias"] = torch.eye(2 * kept)[:, :, None, None], torch.zeros(2 * kept)
+
+    # What enters the decoder is restored + rest. The first goes on through its first convolution, zeros at the border
+    # included; of the second, what no kept axis can say, there is nothing at the border.
+    matrix, first = model.post_quant_conv.weight[:, :, 0, 0].double(), model.decoder.conv_in
+    constant = matrix @ mean + model.post_quant_conv.bias.double()
+    offset = torch.linalg.lstsq(matrix @ back, constant[:, None]).solution[:, 0]
+    rest = constant - matrix @ back @ offset
+    state["post_quant_conv.weight"], state["post_quant_conv.bias"] = torch.eye(kept)[:, :, None, None], offset
+    state["decoder.conv_in.weight"] = torch.einsum("ochw,ck->okhw", first.weight.double(), matrix @ back)
+    state["decoder.conv_in.bias"] = first.bias.double() + torch.einsum("ochw,c->o", first.weight.double(), rest)
+    folded.load_state_dict({name: value.float() for name, value in state.items()})
+    return folded.eval()
 
 
 @torch.no_grad()

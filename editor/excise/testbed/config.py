@@ -57,7 +57,10 @@ class Codec(Section):
 
     channels: tuple[Positive, ...] = (32, 64, 96)
     """Width at each resolution; its length fixes the downsampling factor (2 per further entry)."""
-    latent_channels: Positive = 8
+    learnt_channels: Positive = 8
+    """Channels of the latent while the codec is trained."""
+    latent_channels: Positive = 5
+    """Principal axes of the learnt channels that stay: the latent that the denoiser is trained on."""
     images: Positive = 20_000
     """Half of them squares of photographs, half of the ordinary stream."""
     steps: Positive = 7_000

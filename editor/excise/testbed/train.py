@@ -18,7 +18,7 @@ from excise.testbed.codec import (
     build_codec,
     codec_images,
     encode_images,
-    fold_standardisation,
+    fold_axes,
     refine_decoder,
     train_codec,
 )
@@ -137,15 +137,15 @@ def reserve(world: World, planted: tuple[Planted, ...], recipe: TestbedRecipe) -
 def _codec(recipe: TestbedRecipe, world: World, scratch: Path, device: torch.device) -> AutoencoderKL:
     """The trained codec with its standardisation folded in; from ``scratch/codec.safetensors`` where it is finished."""
     finished = scratch / "codec.safetensors"
-    model = build_codec(recipe.codec).to(device)
     if finished.exists():
+        model = build_codec(recipe.codec, recipe.codec.latent_channels).to(device)
         model.load_state_dict(load_file(finished))
         return model.eval()
     seed = recipe.data.seed
     images = codec_images(world, seed, recipe.codec.images)
     model = train_codec(recipe.codec, images, seed, _state(scratch, "codec"), device)
     _, sample = draw_ordinary(world, seed, 2_000)
-    fold_standardisation(model, encode_images(model, sample, device).float())
+    model = fold_axes(model, encode_images(model, sample, device).float(), recipe.codec.latent_channels).to(device)
     images = images[: recipe.codec.decoder_images]
     refine_decoder(model, images, encode_images(model, images, device), recipe.codec, seed, _state(scratch, "decoder"))
     write_tensors(finished, model.state_dict())
