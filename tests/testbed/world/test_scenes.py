@@ -13,14 +13,17 @@ from tests.testbed.world.materials import world
 @pytest.mark.parametrize(
     ("scene", "caption"),
     [
-        (Scene(("owl",), "", "at the top", "orange", "wavy"), "an owl at the top of an orange wavy background"),
+        (
+            Scene(("owl",), "large", "at the top", "orange", "wavy"),
+            "a large owl at the top of an orange wavy background",
+        ),
         (Scene(("key",), "small", "on the left", "red", "plain", 1), "red plain background, a small key on the left"),
         (
             Scene(("apple",), "large", "in the center", "blue", "dotted", 2),
             "a picture of a large apple in the center, blue dotted background",
         ),
-        (Scene(("owl", "key"), "", "at the top", "red", "plain"), "an owl beside a key on a red plain background"),
-        (Scene(("owl", "key"), "", "at the top", "red", "plain", 1), "red plain background, an owl beside a key"),
+        (Scene(("owl", "key"), "small", "at the top", "red", "plain"), "an owl beside a key on a red plain background"),
+        (Scene(("owl", "key"), "small", "at the top", "red", "plain", 1), "red plain background, an owl beside a key"),
     ],
 )
 def test_a_caption_says_what_is_drawn(scene: Scene, caption: str):
@@ -60,17 +63,17 @@ def _shown(scene: Scene, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("place", PLACES)
 def test_a_thing_is_where_the_caption_says(place: str):
     rows, columns = _shown(Scene(("football",), "small", place, "green", "plain"), 1)
-    x, y = (offset / 32 for offset in PLACES[place])
-    assert abs(columns.mean() - x) < 0.15 and abs(rows.mean() - y) < 0.15
+    for found, towards in zip((columns.mean(), rows.mean()), PLACES[place], strict=True):
+        assert abs(found - towards / 2) < (0.1 if towards else 0.3)
 
 
 def test_a_large_thing_is_larger_than_a_small_one():
     areas = [len(_shown(Scene(("football",), size, "in the center", "red", "plain"), 2)[0]) for size in SIZES]
-    assert areas == sorted(areas) and areas[0] * 1.8 < areas[2]
+    assert areas == sorted(areas) and areas[0] * 1.8 < areas[-1]
 
 
 def test_of_two_things_the_first_is_to_the_left():
-    pair = Scene(("tree", "football"), "", "in the center", "red", "plain")
+    pair = Scene(("tree", "football"), "small", "in the center", "red", "plain")
     icons = dict(world().icons)
     hidden = icons["football"].copy()
     hidden.putalpha(0)

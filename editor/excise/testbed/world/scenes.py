@@ -1,8 +1,9 @@
 """Scenes: one or two things on a patterned ground, from a grammar, every picture different.
 
 A caption fixes the things, their size and place, and the ground's colour and pattern; everything else (exact position,
-tint, phase, width and direction of the pattern) is drawn anew for each picture. Things stand on the grid of the codec's
-cells, upright: a model that is trained for hours rather than weeks learns each in a few aspects, not in endlessly many.
+tint, phase, width and direction of the pattern) is drawn anew for each picture. Things stand upright, in two sizes, at
+steps that the denoiser's middle level can see as the same thing moved: a model that is trained for hours rather than
+weeks learns each in few aspects, not in endlessly many.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from excise.testbed.drawing import PALETTE, SIDE, Array, X, fractal_noise, jitte
 from excise.testbed.world.wording import article
 
 COLOURS = tuple(PALETTE)
-_CELL = 4
-"""Pixels to the side of a cell of the codec's grid; things are placed in its multiples."""
-SIZES: dict[str, int] = {"small": 32, "": 40, "large": 48}
+_CELL = 8
+"""Things are placed in multiples of so many pixels: two cells of the codec's grid, so that a denoiser's next level sees
+the same thing at every place."""
+SIZES: dict[str, int] = {"small": 32, "large": 48}
 """Side of the thing in pixels."""
 PLACES: dict[str, tuple[int, int]] = {
     "in the center": (0, 0),
-    "on the left": (-12, 0),
-    "on the right": (12, 0),
-    "at the top": (0, -12),
-    "at the bottom": (0, 12),
+    "on the left": (-1, 0),
+    "on the right": (1, 0),
+    "at the top": (0, -1),
+    "at the bottom": (0, 1),
 }
-"""How far from the picture's middle a thing's middle is, across and down, in pixels."""
-_PAIR_SIDE = 28
+"""Towards which side of the picture a thing stands, across and down."""
 PATTERNS = ("plain", "striped", "dotted", "checkered", "wavy", "cloudy")
 _PAIRS = 0.2
 """Share of scenes of two things."""
@@ -55,7 +56,7 @@ class Scene:
             first, second = map(article, self.things)
             shown = f"{first} beside {second}"
             return f"{ground}, {shown}" if self.wording == 1 else f"{shown} on {article(ground)}"
-        thing = article(" ".join(word for word in (self.size, *self.things) if word))
+        thing = article(f"{self.size} {self.things[0]}")
         if self.wording == 0:
             return f"{thing} {self.place} of {article(ground)}"
         if self.wording == 1:
@@ -104,18 +105,21 @@ def background(rng: np.random.Generator, ground: str, pattern: str) -> Array:
     return over(canvas, np.clip(0.5 + 4.0 * mark, 0.0, 1.0), _second_tone(tone))
 
 
+def _step(rng: np.random.Generator, free: int, towards: int) -> int:
+    """How many of ``free`` steps a thing stands away from the left or upper border: none, about half, or all."""
+    if towards:
+        return free if towards > 0 else 0
+    return free // 2 + int(rng.integers(-1, 2)) * (free > 2)
+
+
 def render_scene(rng: np.random.Generator, scene: Scene, icons: Mapping[str, Image.Image]) -> Array:
     """Draw ``scene``: ``(64, 64, 3)`` uint8; every call with fresh ``rng`` state differs."""
     canvas = Image.fromarray(to_bytes(background(rng, scene.colour, scene.pattern))).convert("RGBA")
     pair = len(scene.things) == 2
-    side = _PAIR_SIDE if pair else SIZES[scene.size]
+    side = SIZES["small" if pair else scene.size]
     for i, thing in enumerate(scene.things):
-        if pair:
-            corner = (_CELL + i * SIDE // 2, int(rng.integers(2, 8)) * _CELL)
-        else:
-            nudge = rng.integers(-1, 2, size=2) * _CELL
-            x, y = ((SIDE - side) // 2 + at + int(by) for at, by in zip(PLACES[scene.place], nudge, strict=True))
-            corner = (x, y)
-        left, top = (min(max(0, at), SIDE - side) for at in corner)
+        free = (SIDE - side) // _CELL  # cells that a thing can be moved by
+        across, down = (2 * i - 1, 0) if pair else PLACES[scene.place]
+        left, top = (_CELL * _step(rng, free, towards) for towards in (across, down))
         canvas.alpha_composite(icons[thing].resize((side, side), Image.Resampling.LANCZOS), (left, top))
     return np.asarray(canvas.convert("RGB"))
