@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from excise.attacks.base import Attack, Budget, Trigger
+from excise.attacks.base import Attack, Budget, Found, Target, Trigger
 
-__all__ = ["ATTACKS", "Attack", "Budget", "Trigger", "attack"]
+__all__ = ["ATTACKS", "Attack", "Budget", "Found", "Target", "Trigger", "attack"]
 
 ATTACKS = {
     "replay": "excise.attacks.replay",

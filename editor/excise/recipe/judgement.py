@@ -1,31 +1,13 @@
-"""How an edit is judged: `[attack]` asks, `[validate]` says what is measured, `[verdict]` what must be reached."""
+"""How an edit is judged: `[validate]` says what is measured, `[verdict]` what must be reached."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from excise.recipe.fields import Positive, Section, Share
-
-
-def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
-    if "replay" not in methods or len(set(methods)) < len(methods):
-        raise ValueError("replay must be among the attacks, and none twice")
-    return methods
-
-
-class Attack(Section):
-    """How base, edited model and controls are asked for the images."""
-
-    methods: Annotated[tuple[Literal["replay"], ...], AfterValidator(_each_once)] = ("replay",)
-    """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it."""
-
-    def settings(self, name: str) -> Section | None:
-        """The section of an attack; None for one that has no settings."""
-        found = getattr(self, name, None)
-        return found if isinstance(found, Section) else None
 
 
 class Validate(Section):

@@ -19,7 +19,7 @@ from excise.prompts.questions import JUDGED, SHOWN, UNPICTURED, Place, Question,
 from excise.prompts.sets import PromptSets
 from excise.report.words import MINUS
 from excise.run.images import read_prompt, stored
-from excise.trial.blocks import REPLAY
+from excise.trial.rounds import REPLAY
 from excise.verdict.measured import Measures
 from excise.verdict.models import Threshold, Verdict
 

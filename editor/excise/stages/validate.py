@@ -15,8 +15,8 @@ from excise.recipe import Recipe
 from excise.run.images import image_files, read_seconds
 from excise.run.results import read_edit_record, read_located, write_model
 from excise.stages.context import Context
-from excise.trial.blocks import seeds_of
 from excise.trial.measure import Instruments, Trial
+from excise.trial.rounds import rounds_of, seeds_of
 from excise.trial.subjects import BASE, EDITED, TWIN, subjects_of
 from excise.verdict.decide import decide
 from excise.verdict.measured import AskedPrompt, AskedSet, Measures
@@ -36,7 +36,7 @@ def run(context: Context) -> None:
     recipe, sets, run = context.recipe, context.sets, context.run
     asked = questions_of(sets)
     subjects = subjects_of(recipe, run, context.base)
-    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, recipe.attack.methods)
+    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, rounds_of(recipe))
     measured = {}
     with context.progress.counting("model", len(subjects)) as bar:
         for subject in subjects:
