@@ -27,10 +27,7 @@ def write_recipe(
         section, name = key.split(".")
         whole[section][name] = None
     waived = {key: "unchecked" for key, value in whole["verdict"].items() if value is None}
-    whole = {
-        key: {name: kept for name, kept in value.items() if kept is not None} if isinstance(value, dict) else value
-        for key, value in (whole | {"verdict": whole["verdict"] | waived}).items()
-    }
+    whole = _stated(whole | {"verdict": whole["verdict"] | waived})
     for key, value in (changes or {}).items():
         *sections, name = key.split(".")
         part = whole
@@ -40,6 +37,12 @@ def write_recipe(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tomli_w.dumps(whole), encoding="utf-8")
     return path
+
+
+def _stated(section: dict[str, Any]) -> dict[str, Any]:
+    """What TOML can say of a section: it has no None."""
+    kept = {key: value for key, value in section.items() if value is not None}
+    return {key: _stated(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def context_of(

@@ -37,10 +37,25 @@ OTHER = {
 """Another value of keys that are names."""
 
 
+SEARCHES = ("revive", "samplers")
+"""Attacks that have a section."""
+QUICK = {"images": 1, "seeds": 1, "steps": 1}
+"""Values of keys that searches take their time by."""
+
+
+def quick(recipe: Recipe, name: str) -> Section:
+    """The section of an attack, for a search that is soon over."""
+    found: Section = getattr(recipe.attack, name)
+    return found.model_copy(update={key: value for key, value in QUICK.items() if key in type(found).model_fields})
+
+
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     """Two recipes that between them use every option that makes a stage read another key."""
     save_judge(Judge(QUESTIONS), folder / "judge")
     recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
+    recipe = changed(
+        recipe, "attack", methods=("replay", *SEARCHES), **{name: quick(recipe, name) for name in SEARCHES}
+    )
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
     other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
     return [plain, changed(changed(other, "collect", noise="own"), "edit", method="random")]

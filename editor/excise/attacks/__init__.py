@@ -11,6 +11,8 @@ __all__ = ["ATTACKS", "Attack", "Budget", "Found", "Target", "Trigger", "attack"
 
 ATTACKS = {
     "replay": "excise.attacks.replay",
+    "revive": "excise.attacks.revive",
+    "samplers": "excise.attacks.samplers",
 }
 """Attack by its name in recipes and folders, to its module. Names, not modules: what a stage's result depends on is the
 code of the attacks that were made, not of all."""

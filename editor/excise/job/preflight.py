@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from safetensors import SafetensorError
 
+from excise.attacks import samplers
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts, difference
 from excise.diffusion.load import quiet_libraries
@@ -102,6 +103,12 @@ def _check_selection(context: Context) -> None:
     check_settings(context.recipe, context.sets, context.base.sites(context.recipe.collect.sites))
 
 
+def _check_samplers(context: Context) -> None:
+    recipe, base = context.recipe, context.base
+    if "samplers" in recipe.attack.methods:
+        samplers.check_settings(recipe.attack.samplers, recipe.sampling, base.pipeline_class, base.scheduler())
+
+
 def _check_instruments(context: Context) -> None:
     check_instruments(context.recipe.validate_, context.sets, context.base.side(context.recipe.sampling.size))
 
@@ -112,6 +119,7 @@ CHECKS: tuple[Callable[[Context], None], ...] = (
     _check_twin,
     _check_sampling,
     _check_selection,
+    _check_samplers,
     _check_instruments,
 )
 """What plan and run both look at, the quick before the slow; weights come last."""

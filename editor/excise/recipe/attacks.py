@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from excise.recipe.fields import Positive, Section
 
@@ -53,6 +53,18 @@ def _rising(curve: tuple[int, ...]) -> tuple[int, ...]:
     return curve
 
 
+def _no_more(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("none twice")
+    return values
+
+
+def _some_once(ways: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not ways or len(set(ways)) < len(ways):
+        raise ValueError("at least one, and none twice")
+    return ways
+
+
 class StepwiseSearch(Search):
     """A search that goes step by step: with enough steps any image comes back, so it is looked at along the way."""
 
@@ -68,6 +80,79 @@ class StepwiseSearch(Search):
         return (*(point for point in self.curve if point < self.steps), self.steps)
 
 
+class Revive(Search):
+    """Zeros of the weights that an edit may change, filled from the file alone; then replay."""
+
+    fills: Annotated[tuple[Literal["rows", "neighbours", "least_squares"], ...], AfterValidator(_some_once)] = (
+        "rows",
+        "neighbours",
+        "least_squares",
+    )
+    """What goes where a zero is: the mean of its row, the mean of the nearest values in its row that are none, or what
+    the matrix would hold if it were of low rank, by least squares weighted with what neurons do at the empty prompt."""
+    rank: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    """Rank of that fit, as a share of the matrix's smaller side."""
+    rounds: Positive = 20
+    """How often fit and filling take turns."""
+    ordinary: Positive = 2
+    """Images of the empty prompt that the neurons are watched on."""
+    steps: Positive = 10
+    """Steps of each of them."""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The fills."""
+        return self.fills
+
+    def calls(self, variant: str) -> int:
+        """Once for all images of a chunk."""
+        return -(-self.ordinary * self.steps // self.chunk) if variant == "least_squares" else 0
+
+
+class Samplers(Search):
+    """Replay by other samplers than the recipe's, and from the training image itself under noise."""
+
+    guidance: Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], AfterValidator(_no_more)] = (1.0, 2.0, 5.0, 10.0)
+    """Guidance scales."""
+    other_steps: Annotated[tuple[Positive, ...], AfterValidator(_no_more)] = (10, 100)
+    """Numbers of denoising steps."""
+    schedulers: Annotated[tuple[str, ...], AfterValidator(_no_more)] = (
+        "EulerAncestralDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+    )
+    """Classes of diffusers that are compatible with the model's own; none for flow matching."""
+    strengths: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], AfterValidator(_no_more)] = (
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    )
+    """Shares of the steps that are made of the noised training image. Any denoiser restores a slightly noised image,
+    whether it has seen it or not: only beside the twin or never-seen images does it mean anything."""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """A kind and a value each: ``guidance-7.5``, ``steps-10``, ``scheduler-DDIMScheduler``, ``image-0.5``."""
+        return (
+            *(f"guidance-{value:g}" for value in self.guidance),
+            *(f"steps-{value}" for value in self.other_steps),
+            *(f"scheduler-{value}" for value in self.schedulers),
+            *(f"image-{value:g}" for value in self.strengths),
+        )
+
+    def calls(self, variant: str) -> int:
+        """Of other numbers of steps, all of them: what is more than the recipe's steps is not known here."""
+        kind, _, value = variant.partition("-")
+        return self.seeds * int(value) if kind == "steps" else 0
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.variants:
+            raise ValueError("no guidance, other_steps, schedulers or strengths: name some, or leave the attack out")
+        return self
+
+
 def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
     if "replay" not in methods or len(set(methods)) < len(methods):
         raise ValueError("replay must be among the attacks, and none twice")
@@ -77,8 +162,11 @@ def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
 class Attack(Section):
     """How base, edited model and controls are asked for the images."""
 
-    methods: Annotated[tuple[Literal["replay"], ...], AfterValidator(_each_once)] = ("replay",)
-    """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it."""
+    methods: Annotated[tuple[Literal["replay", "revive", "samplers"], ...], AfterValidator(_each_once)] = ("replay",)
+    """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it.
+    ``revive`` fills zeros first; ``samplers`` asks by other samplers, and from the noised training image."""
+    revive: Revive = Revive()
+    samplers: Samplers = Samplers()
 
     def settings(self, name: str) -> Search | None:
         """The section of an attack; None for one that has no settings."""
