@@ -11,6 +11,7 @@ __all__ = ["ATTACKS", "Attack", "Budget", "Found", "Target", "Trigger", "attack"
 
 ATTACKS = {
     "replay": "excise.attacks.replay",
+    "embedding": "excise.attacks.embedding",
 }
 """Attack by its name in recipes and folders, to its module. Names, not modules: what a stage's result depends on is the
 code of the attacks that were made, not of all."""

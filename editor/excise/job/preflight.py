@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts, difference
 from excise.diffusion.load import quiet_libraries
+from excise.diffusion.process import Process
+from excise.diffusion.text_inputs import text_inputs
 from excise.errors import NO_ROOM, ExciseError
 from excise.job.estimate import estimate
 from excise.measures.judge import load_judge
@@ -26,6 +28,7 @@ from excise.run.layout import Run
 from excise.stages.collect import check_calls
 from excise.stages.context import Context
 from excise.stages.locate import check_settings
+from excise.trial.rounds import others_of
 
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -106,6 +109,24 @@ def _check_instruments(context: Context) -> None:
     check_instruments(context.recipe.validate_, context.sets, context.base.side(context.recipe.sampling.size))
 
 
+def _check_attacks(context: Context) -> None:
+    """That every attack of the recipe can be made on this checkpoint, for these images."""
+    settings = context.recipe.attack
+    if "embedding" not in settings.methods:
+        return
+    text_inputs(context.base.pipeline_class)
+    Process.of(context.base.scheduler())
+    asked = questions_of(context.sets)
+    if "other" in settings.embedding.starts:
+        for question in asked:
+            pictured = asked[question] if question not in UNMEASURED else ()
+            if alone := [prompt for prompt in pictured if prompt not in others_of(question, asked)]:
+                raise ExciseError(
+                    f"attack.embedding.starts: 'other' starts {alone[0].text!r} from the caption of another image, "
+                    "and there is none; give more images, or leave 'other' out"
+                )
+
+
 CHECKS: tuple[Callable[[Context], None], ...] = (
     _check_files,
     _check_checkpoints,
@@ -113,6 +134,7 @@ CHECKS: tuple[Callable[[Context], None], ...] = (
     _check_sampling,
     _check_selection,
     _check_instruments,
+    _check_attacks,
 )
 """What plan and run both look at, the quick before the slow; weights come last."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from excise.errors import ExciseError, explain_validation
-from excise.recipe.attacks import Attack, Search, StepwiseSearch
+from excise.recipe.attacks import Attack, Embedding, Search, StepwiseSearch
 from excise.recipe.fields import HUB, Section, Source, hub_address
 from excise.recipe.inputs import Model, Prompts, Sampling
 from excise.recipe.judgement import Validate, Verdict
@@ -19,8 +19,9 @@ from excise.recipe.method import PUBLISHED, Collect, Edit, Locate, RandomEdit
 from excise.recipe.publishing import Release
 
 __all__ = [
-    "HUB", "PUBLISHED", "Attack", "Collect", "Edit", "Locate", "Model", "Prompts", "RandomEdit", "Recipe", "Release",
-    "Sampling", "Search", "Section", "Source", "StepwiseSearch", "Validate", "Verdict", "hub_address", "load_recipe",
+    "HUB", "PUBLISHED", "Attack", "Collect", "Edit", "Embedding", "Locate", "Model", "Prompts", "RandomEdit",
+    "Recipe", "Release", "Sampling", "Search", "Section", "Source", "StepwiseSearch", "Validate", "Verdict",
+    "hub_address", "load_recipe",
 ]  # fmt: skip
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from excise.recipe.fields import Positive, Section
 
 CURVE = (1, 10, 25, 50, 100, 200)
+
+
+def _no_twice(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("none twice")
+    return names
 
 
 class Search(Section):
@@ -57,15 +63,52 @@ class StepwiseSearch(Search):
     """A search that goes step by step: with enough steps any image comes back, so it is looked at along the way."""
 
     steps: Positive = 50
-    """Steps of the search."""
+    """Steps of the search; with fewer than the curve's first it would show nothing."""
     curve: Annotated[tuple[Positive, ...], AfterValidator(_rising)] = CURVE
     """Steps after which what was found so far is drawn with; those beyond ``steps`` are left out, ``steps`` is always
     there."""
+
+    @model_validator(mode="after")
+    def _reaches(self) -> Self:
+        if self.steps < self.curve[0]:
+            raise ValueError(
+                f"steps = {self.steps} never reaches the first point of the curve, {self.curve[0]}; raise steps, or "
+                "give a curve that begins earlier"
+            )
+        return self
 
     @property
     def points(self) -> tuple[int, ...]:
         """The curve as far as the steps go."""
         return (*(point for point in self.curve if point < self.steps), self.steps)
+
+
+class Embedding(StepwiseSearch):
+    """Settings of the attack ``embedding``: search for what the denoiser is to be told, no text that there could be."""
+
+    starts: Annotated[
+        tuple[Literal["caption", "empty", "other", "gaussian"], ...], Field(min_length=1), AfterValidator(_no_twice)
+    ] = ("caption", "empty", "other", "gaussian")
+    """Where the search starts, each a search of its own: the image's caption; the empty prompt; the caption of another
+    image; normal noise of the mean and deviation of the caption's embedding."""
+    samples: Positive = 8
+    """Noised versions of the image in each step, each of its own timestep."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    """Of Adam."""
+    rows: Positive = 144
+    """Noised images in a forward and backward pass at most; halved where memory runs out. Changes no result beyond
+    rounding."""
+    gradient_checkpointing: bool = False
+    """Keep few activations and compute the others again: a third slower, and for models that a GPU would not hold."""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The starts."""
+        return self.starts
+
+    def calls(self, variant: str) -> int:
+        """A call of drawing has two rows, guided; a backward pass takes about two forward ones."""
+        return 3 * self.steps * self.samples // 2
 
 
 def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -77,8 +120,10 @@ def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
 class Attack(Section):
     """How base, edited model and controls are asked for the images."""
 
-    methods: Annotated[tuple[Literal["replay"], ...], AfterValidator(_each_once)] = ("replay",)
-    """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it."""
+    methods: Annotated[tuple[Literal["replay", "embedding"], ...], AfterValidator(_each_once)] = ("replay",)
+    """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it.
+    ``embedding`` searches for the text embedding that brings an image back."""
+    embedding: Embedding = Embedding()
 
     def settings(self, name: str) -> Search | None:
         """The section of an attack; None for one that has no settings."""
