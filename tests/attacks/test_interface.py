@@ -21,7 +21,15 @@ from excise.recipe import Recipe, Sampling, Search
 from tests.attacks.shout import Loudness
 
 SAMPLING = Sampling(steps=2, batch=3)
-SMALL: dict[str, Any] = {"steps": 2, "curve": (1,), "samples": 2}
+SMALL: dict[str, Any] = {
+    "steps": 2,
+    "curve": (1,),
+    "samples": 2,
+    "proposals": 2,
+    "guidance": (5.0,),
+    "other_steps": (3,),
+    "strengths": (0.7,),
+}
 """What makes a search quick, of the keys that its section has."""
 
 
@@ -93,7 +101,7 @@ def test_it_yields_one_trigger_for_each_target_in_order_at_each_point(
     name: str, variant: str, pipeline: DiffusionPipeline, targets: list[Target]
 ) -> None:
     assert len(targets) == 8 and all(target.image is not None for target in targets)
-    budget = Budget.of(section(name), variant)
+    budget = Budget.of(section(name), variant, SAMPLING)
     found: list[Found] = []
     with closing(attack(name).find(pipeline, targets[:3], budget)) as search:
         for one in search:
@@ -107,7 +115,7 @@ def test_it_yields_one_trigger_for_each_target_in_order_at_each_point(
 def test_what_it_draws_depends_on_no_other_target_and_on_no_other_seed(
     name: str, variant: str, pipeline: DiffusionPipeline, targets: list[Target]
 ) -> None:
-    budget = Budget.of(section(name), variant)
+    budget = Budget.of(section(name), variant, SAMPLING)
     together, alone = (drawn(name, pipeline, chosen, budget) for chosen in (targets[:3], targets[1:2]))
     assert together.keys() == alone.keys() == set(budget.points)
     for point, images in together.items():
@@ -129,7 +137,7 @@ def test_it_leaves_the_model_as_it_is_even_when_it_is_stopped(
     targets: list[Target],
     tiny_checkpoint: Path,
 ) -> None:
-    with closing(attack(name).find(pipeline, targets[:1], Budget.of(section(name), variant))) as search:
+    with closing(attack(name).find(pipeline, targets[:1], Budget.of(section(name), variant, SAMPLING))) as search:
         for _, found in zip(range(points or 99), search, strict=False):
             attack(name).draw(pipeline, [(found.triggers[0], 0)], SAMPLING)
     untouched = Checkpoint.open(tiny_checkpoint).load(torch.float32, torch.device("cpu"))
@@ -143,7 +151,7 @@ def test_it_leaves_the_model_as_it_is_even_when_it_is_stopped(
 
 def test_randomness_is_the_targets_own_and_never_that_of_an_edits_search(targets: list[Target]) -> None:
     budgets = [
-        Budget.of(Search(seed=seed), variant, purpose)
+        Budget.of(Search(seed=seed), variant, purpose=purpose)
         for seed in (0, 1)
         for variant in ("", "empty")
         for purpose in ("judging", "editing")

@@ -37,10 +37,24 @@ OTHER = {
 """Another value of keys that are names."""
 
 
-SEARCHES = ("revive", "samplers")
+SEARCHES = ("embedding", "prompt", "relearn", "revive", "samplers")
 """Attacks that have a section."""
-QUICK = {"images": 1, "seeds": 1, "steps": 1}
-"""Values of keys that searches take their time by."""
+QUICK: dict[str, Any] = {
+    "images": 1,
+    "seeds": 1,
+    "steps": 1,
+    "samples": 1,
+    "proposals": 2,
+    "starts": ("empty",),
+    "on": ("itself",),
+    "ways": ("gibbs", "reword"),
+    "fills": ("least_squares",),
+    "guidance": (3.0,),
+    "other_steps": (1,),
+    "schedulers": ("DDPMScheduler",),
+    "strengths": (0.6,),
+}
+"""Values of keys that searches take their time by; between them they read every other key."""
 
 
 def quick(recipe: Recipe, name: str) -> Section:
@@ -84,6 +98,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
     keys = set(stage.settings) | set(stage.files) | ({"edit.method", "edit.random.draw"} if stage.edit else set())
+    keys |= {"attack"} if stage.attacks else set()  # of the sections, those of the attacks that are made
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
 
@@ -139,7 +154,8 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
     reads: dict[str, Reads], tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     """All outputs held equal: what follows from them is `test_runner`'s business."""
-    recipe, sets = tiny_recipe, prompt_sets(tiny_recipe)
+    recipe = changed(tiny_recipe, "attack", methods=("replay", *SEARCHES))
+    sets = prompt_sets(recipe)
     before = directly(recipe, sets)
     for key, value in leaves(recipe).items():
         if key.startswith("prompts."):

@@ -11,6 +11,9 @@ __all__ = ["ATTACKS", "Attack", "Budget", "Found", "Target", "Trigger", "attack"
 
 ATTACKS = {
     "replay": "excise.attacks.replay",
+    "embedding": "excise.attacks.embedding",
+    "prompt": "excise.attacks.prompt",
+    "relearn": "excise.attacks.relearn",
     "revive": "excise.attacks.revive",
     "samplers": "excise.attacks.samplers",
 }

@@ -29,6 +29,8 @@ from excise.recipe import Sampling, Search
 Purpose = Literal["judging", "editing"]
 """Whose search it is: the verdict's, or that of an edit which trains under attack."""
 
+_USUAL = Sampling()
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
@@ -39,7 +41,7 @@ class Target:
     """Its pixels: float32 ``(3, height, width)`` in [0, 1], of the size that the model draws; None where a prompt has
     no training image, and is only replayed."""
     other: Target | None = None
-    """Another image of the same question, of another template; without one of its own. None where there is none."""
+    """Another image, of another template, of the same question where there is one; it has no other of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,20 @@ class Budget:
     """Which of the attack's ways: its section's `variants` names them."""
     settings: Search | None = None
     """The attack's section of the recipe, where it has one."""
+    sampling: Sampling = _USUAL
+    """How images will be drawn with what is found."""
     purpose: Purpose = "judging"
 
     @classmethod
-    def of(cls, settings: Search | None, variant: str = "", purpose: Purpose = "judging") -> Budget:
+    def of(
+        cls,
+        settings: Search | None,
+        variant: str = "",
+        sampling: Sampling = _USUAL,
+        purpose: Purpose = "judging",
+    ) -> Budget:
         """What a section allows."""
-        return cls((settings.points if settings else ()) or (0,), variant, settings, purpose)
+        return cls((settings.points if settings else ()) or (0,), variant, settings, sampling, purpose)
 
     @property
     def steps(self) -> int:

@@ -30,6 +30,23 @@ def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], samp
     """
     texts, seeds = [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs]
     images = generate(pipeline, texts, seeds, sampling, [trigger.target.text for trigger, _ in pairs])
+    return as_pixels(pipeline, images, pairs, sampling)
+
+
+def as_pixels(
+    pipeline: DiffusionPipeline, images: Tensor, pairs: Sequence[tuple[Trigger, int]], sampling: Sampling
+) -> Tensor:
+    """Images as they are kept: uint8 ``(pairs, 3, height, width)`` on the CPU.
+
+    Args:
+        pipeline: drew them.
+        images: float ``(pairs, 3, height, width)``.
+        pairs: what each was asked by.
+        sampling: how it was drawn.
+
+    Raises:
+        ExciseError: NaN or infinite pixels; names the prompt.
+    """
     for (trigger, seed), image in zip(pairs, images, strict=True):
         if not image.isfinite().all():
             raise ExciseError(_blame(pipeline, trigger.text, seed, sampling))

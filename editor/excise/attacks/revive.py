@@ -44,14 +44,14 @@ class Revived(Trigger):
 def find(pipeline: DiffusionPipeline, targets: Sequence[Target], budget: Budget) -> Generator[Found, None, None]:
     """Each target's own caption, while the model's zeros are filled.
 
-    What is filled depends on the model, on the section and on the size of the targets' images alone.
+    What is filled depends on the model, on the section and on the size that is drawn, on no target.
     """
     network = denoiser(pipeline)
     sites = [site for site in all_sites(network) if _gaps(network.get_parameter(site.tensor), site).any()]
     count = sum(int(_gaps(network.get_parameter(site.tensor), site).sum()) for site in sites)
     said = f"{count:,} zeros filled with {WORDS[budget.variant]}" if sites else "no zeros in this model: left as it is"
     triggers = [Revived(target.prompt, f"{target.prompt.text} [{said}]") for target in targets]
-    with patched(network, _changes(pipeline, sites, targets, budget)):
+    with patched(network, _changes(pipeline, sites, budget)):
         yield from (Found(point, triggers) for point in budget.points)
 
 
@@ -65,16 +65,13 @@ def _gaps(weight: Tensor, site: Site) -> Tensor:
     return site.matrix(weight) == 0.0
 
 
-def _changes(
-    pipeline: DiffusionPipeline, sites: Sequence[Site], targets: Sequence[Target], budget: Budget
-) -> Mapping[str, Change]:
+def _changes(pipeline: DiffusionPipeline, sites: Sequence[Site], budget: Budget) -> Mapping[str, Change]:
     """What becomes of each site's weight."""
     plain: dict[str, Fill] = {"rows": completion.row_means, "neighbours": completion.neighbours}
     if budget.variant in plain:
         return {site.tensor: partial(_filled, site, plain[budget.variant]) for site in sites}
     settings, changes = cast(Revive, budget.settings), {}
-    energies = _energies(pipeline, sites, targets, budget) if sites and targets else []
-    for site, energy in zip(sites, energies, strict=bool(energies)):
+    for site, energy in zip(sites, _energies(pipeline, sites, budget) if sites else (), strict=True):
         rank = max(1, round(settings.rank * min(site.outputs, site.neurons)))
         fill = partial(completion.low_rank, importance=energy.sqrt(), rank=rank, rounds=settings.rounds)
         changes[site.tensor] = partial(_filled, site, fill)
@@ -89,9 +86,7 @@ def _filled(site: Site, fill: Fill, weight: Tensor) -> Tensor:
     return changed
 
 
-def _energies(
-    pipeline: DiffusionPipeline, sites: Sequence[Site], targets: Sequence[Target], budget: Budget
-) -> list[Tensor]:
+def _energies(pipeline: DiffusionPipeline, sites: Sequence[Site], budget: Budget) -> list[Tensor]:
     """Mean square of each neuron of each site, float32 ``(neurons,)``, while the model draws for the empty prompt: what
     is ordinary to whoever has the file alone."""
     settings, nothing = cast(Revive, budget.settings), Target(Prompt(""))
@@ -100,8 +95,7 @@ def _energies(
     def receive(index: int, inputs: Tensor, _call: int) -> None:
         sums[index] += inputs.float().square().mean(dim=(0, 1)).cpu()
 
-    image = targets[0].image
-    sampling = Sampling(steps=settings.steps, guidance=1.0, size=None if image is None else image.shape[-1])
+    sampling = Sampling(steps=settings.steps, guidance=1.0, size=budget.sampling.size)
     with site_inputs(denoiser(pipeline), sites, receive):
         for number in range(settings.ordinary):
             denoise(pipeline, [""], [budget.key(nothing) ^ number], sampling, decode=False)

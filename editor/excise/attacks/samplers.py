@@ -115,12 +115,11 @@ def _drawn(pipeline: DiffusionPipeline, way: str, pairs: Sequence[tuple[Trigger,
     kind, _, value = way.partition("-")
     if kind == "image":
         return _from_images(pipeline, float(value), pairs, sampling)
-    plain = [(Trigger(trigger.target, trigger.target.text), seed) for trigger, seed in pairs]
     if kind == "scheduler":
         with scheduled(pipeline, _scheduler(pipeline, value)):
-            return replay.draw(pipeline, plain, sampling)
+            return replay.draw(pipeline, _plain(pairs), sampling)
     changed = {"guidance": float(value)} if kind == "guidance" else {"steps": int(value)}
-    return replay.draw(pipeline, plain, sampling.model_copy(update=changed))
+    return replay.draw(pipeline, _plain(pairs), sampling.model_copy(update=changed))
 
 
 def _scheduler(pipeline: DiffusionPipeline, name: str) -> SchedulerMixin:
@@ -143,13 +142,12 @@ def _from_images(
         return denoise(running, texts[start:stop], keys[start:stop], sampling, start=begun)
 
     found = torch.cat(list(in_batches(make, text_lengths(pipeline, texts), sampling.batch)))
-    for text, image in zip(texts, found, strict=True):
-        if not image.isfinite().all():
-            raise ExciseError(
-                f"attack.samplers: NaN or infinite pixels from the noised image of {text!r} at strength {strength:g}; "
-                "choose model.dtype = 'float32', or a milder edit"
-            )
-    return (found.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    return replay.as_pixels(pipeline, found, _plain(pairs), sampling)
+
+
+def _plain(pairs: Sequence[tuple[Trigger, int]]) -> list[tuple[Trigger, int]]:
+    """The same asked as replay asks."""
+    return [(Trigger(trigger.target, trigger.target.text), seed) for trigger, seed in pairs]
 
 
 def _image(trigger: Trigger) -> Tensor:

@@ -69,7 +69,7 @@ class Block:
     def spent(self, sampling: Sampling) -> list[int]:
         """Denoiser calls of one image each that it takes, up to each point: of drawing, and of searching, whose calls
         grow with the points."""
-        points, settings = self.round.budget.points, self.round.settings
+        points, settings = self.round.budget(sampling).points, self.round.settings
         search = len(self.prompts) * settings.calls(self.round.variant) if settings else 0
         drawing = len(self.pairs) * sampling.steps
         return [drawing * done + search * point // (points[-1] or 1) for done, point in enumerate(points, start=1)]
@@ -85,14 +85,13 @@ def blocks_of(recipe: Recipe, asked: Asked, subjects: Sequence[Subject]) -> list
     for found in rounds_of(recipe):
         for subject in subjects:
             for question in found.questions(subject, asked):
-                blocks += _blocks(recipe, found, subject, question, asked[question])
+                blocks += _blocks(recipe, found, subject, question, asked)
     return blocks
 
 
-def _blocks(
-    recipe: Recipe, found: Round, subject: Subject, question: Question, prompts: tuple[Prompt, ...]
-) -> list[Block]:
+def _blocks(recipe: Recipe, found: Round, subject: Subject, question: Question, asked: Asked) -> list[Block]:
     """The images of one round, model and question."""
+    prompts = asked[question]
     chosen, seeds = [prompts[place] for place in found.places(prompts)], found.seeds(recipe, question)
     pairs = [(prompt, seed) for prompt in chosen for seed in seeds]
     size = found.settings.chunk * len(seeds) if found.settings else recipe.sampling.batch
@@ -100,7 +99,7 @@ def _blocks(
     blocks = [Block(found, subject, question, number, part) for number, part in enumerate(parts)]
     if found.settings is None:
         return blocks
-    others = others_of(question, prompts)
+    others = others_of(question, asked)
     return [replace(block, others=tuple(others.get(prompt) for prompt in block.prompts)) for block in blocks]
 
 
@@ -149,7 +148,7 @@ def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextMa
 
 
 def _make(sampling: Sampling, pipeline: DiffusionPipeline, side: int, block: Block, partial: Path, bar: Bar) -> None:
-    started, chosen, budget = time.monotonic(), attack(block.round.attack), block.round.budget
+    started, chosen, budget = time.monotonic(), attack(block.round.attack), block.round.budget(sampling)
     images, told, before = [], [], 0
     with closing(chosen.find(pipeline, _targets(block, side), budget)) as search:
         for found, spent in zip(search, block.spent(sampling), strict=True):

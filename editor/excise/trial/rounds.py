@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from excise.attacks import Budget
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import UNMEASURED, Question
-from excise.recipe import Recipe, Search
+from excise.recipe import Recipe, Sampling, Search
 from excise.trial.subjects import Subject
 from excise.verdict.estimates import clusters_of
 
@@ -34,10 +34,9 @@ class Round:
     variant: str = ""
     settings: Search | None = None
 
-    @property
-    def budget(self) -> Budget:
-        """What it may spend on an image."""
-        return Budget.of(self.settings, self.variant)
+    def budget(self, sampling: Sampling) -> Budget:
+        """What it may spend on an image, which is drawn as ``sampling`` says."""
+        return Budget.of(self.settings, self.variant, sampling)
 
     @property
     def name(self) -> str:
@@ -93,12 +92,18 @@ def spread(prompts: Sequence[Prompt], count: int | None) -> list[int]:
     return sorted(place for _, place in sorted(ranks)[:count])
 
 
-def others_of(question: Question, prompts: Sequence[Prompt]) -> dict[Prompt, Prompt]:
-    """For each prompt of a question the next one of another template or image, in a circle, where there is one."""
-    clusters, found = clusters_of(prompts), {}
+def others_of(question: Question, asked: Mapping[Question, tuple[Prompt, ...]]) -> dict[Prompt, Prompt]:
+    """For each prompt of a question the next one of another template or image, in a circle, where there is one.
+
+    Where all of a question are of one template, it is the first image of another question.
+    """
+    prompts, found = asked[question], {}
+    rest = [prompt for other, more in asked.items() if other not in (question, *UNMEASURED) for prompt in more]
+    clusters, others = clusters_of(prompts), clusters_of(rest)
     for place, prompt in enumerate(prompts):
-        around = [(place + step) % len(prompts) for step in range(1, len(prompts))]
-        other = next((prompts[i] for i in around if clusters[i] != clusters[place]), None)
-        if question not in UNMEASURED and other is not None:
-            found[prompt] = other
+        around = [*range(place + 1, len(prompts)), *range(place)]
+        near = [prompts[i] for i in around if clusters[i] != clusters[place]]
+        near += [other for other, cluster in zip(rest, others, strict=True) if cluster != clusters[place]]
+        if near:
+            found[prompt] = near[0]
     return found
