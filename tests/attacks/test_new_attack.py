@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -17,6 +18,7 @@ from excise.measures.replication import Rule, load_target
 from excise.prompts.questions import NEVER_SEEN, question, questions_of
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Attack, Recipe
+from excise.release.search_faults import search_faults
 from excise.run.images import read_prompt, read_triggers, stored
 from excise.run.layout import Run
 from excise.run.results import read_measures, read_verdict
@@ -106,6 +108,20 @@ def test_its_replications_stand_in_the_verdict_beside_replays(recipe: Recipe, ru
     for name in ("base", "edited"):
         assert verdict.models[name].other_attacks[KEYS[0]].keys() == verdict.models[name].sets.keys()
     assert NEVER_SEEN.key in verdict.base.other_attacks[KEYS[0]]
+    assert set(verdict.attacks) == {"replay", *KEYS} and verdict.attacks[KEYS[3]].steps == 2
+    assert {row.set for row in verdict.attacked} == set(verdict.base.sets)
+    assert len(verdict.comparisons) == 4 * 4 and {one.against for one in verdict.comparisons} == {"never_seen"}
+    assert verdict.fate in ("not searched", "still there")  # it has no check of its own
+    images = json.loads(run.certificate.read_text())["images"]
+    assert len(images) == len(verdict.certificates) == 12
+    prompts = sets[question(images[0]["set"])]
+    assert images[0]["sha256"] == hashlib.sha256(prompts[0].image.read_bytes()).hexdigest()
+    assert list(search_faults(verdict, recipe)) == []
+    forged = verdict.attacked[0].model_copy(
+        update={"hits": verdict.attacked[0].hits | {KEYS[0]: {"base": 9, "edited": 9}}}
+    )
+    forged_verdict = verdict.model_copy(update={"attacked": (forged, *verdict.attacked[1:])})
+    assert any("more images than were drawn" in fault for fault in search_faults(forged_verdict, recipe))
     assert {name.rpartition("/")[0] for name in verdict.images} == {"replay", *KEYS}
 
 

@@ -116,7 +116,7 @@ _WORK = (
     ),
     Stage(
         "validate",
-        (Run.verdict.name, Run.measures.name),
+        (Run.verdict.name, Run.measures.name, Run.certificate.name),
         reads=(Run.evidence.name, Run.edit_record.name, Run.images.name),
         settings=("name", "model", "sampling", "attack", "validate", "verdict"),
         files=("validate.judge", "validate.sscd"),
