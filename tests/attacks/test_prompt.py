@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from excise.attacks.base import Budget, Target
-from excise.attacks.prompt import find
+from excise.attacks.prompt import _Search, find
 from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import denoise
 from excise.diffusion.gradients import TextLoss
@@ -51,19 +51,18 @@ def pipeline(tiny_checkpoint: Path) -> DiffusionPipeline:
 
 @pytest.mark.parametrize("way", SETTINGS.ways)
 def test_what_is_found_is_another_text_that_can_be_typed(pipeline: DiffusionPipeline, way: str) -> None:
-    settings = SETTINGS.model_copy(update={"steps": 6})
-    for text, caption in zip(searched(pipeline, way, settings), TEXTS, strict=True):
+    found = searched(pipeline, way)
+    for text, caption in zip(found, TEXTS, strict=True):
         ids = pipeline.tokenizer(text).input_ids
         assert pipeline.tokenizer.decode(ids, skip_special_tokens=True).strip() == text
-        assert text != caption and len(ids) <= len(pipeline.tokenizer(caption).input_ids)
-    again = settings.model_copy(update={"seed": 1})
-    assert searched(pipeline, way, settings) == searched(pipeline, way, settings) != searched(pipeline, way, again)
+        assert len(ids) <= len(pipeline.tokenizer(caption).input_ids)
+    assert found != TEXTS and found != searched(pipeline, way, SETTINGS.model_copy(update={"seed": 1}))
 
 
 @pytest.mark.parametrize("way", ["gradient", "reword"])
 def test_the_loss_of_the_image_is_less_with_what_is_found(pipeline: DiffusionPipeline, way: str) -> None:
     """On other noise than the search has seen."""
-    found = searched(pipeline, way, SETTINGS.model_copy(update={"samples": 32, "steps": 4}))
+    found = searched(pipeline, way, SETTINGS.model_copy(update={"samples": 16, "steps": 3}))
     generator = torch.Generator().manual_seed(99)
     for target, text in zip(targets(), found, strict=True):
         assert target.image is not None
@@ -77,17 +76,26 @@ def test_the_loss_of_the_image_is_less_with_what_is_found(pipeline: DiffusionPip
         assert after < before
 
 
-def test_the_gradients_ranks_are_to_first_order_what_the_loss_does(pipeline: DiffusionPipeline) -> None:
-    """A search that takes the first of the ranks does better than one that takes the last."""
-    from excise.attacks import prompt
-
-    first = searched(pipeline, "gradient", SETTINGS.model_copy(update={"samples": 32, "proposals": 1, "steps": 6}))
-    with pytest.MonkeyPatch.context() as patch:
-        ranked = prompt._Search._ranked
-        patch.setattr(prompt._Search, "_ranked", lambda self: [-ranks for ranks in ranked(self)])
-        last = searched(pipeline, "gradient", SETTINGS.model_copy(update={"samples": 32, "proposals": 1, "steps": 6}))
-    changed = [sum(text != caption for text, caption in zip(found, TEXTS, strict=True)) for found in (first, last)]
-    assert first != last and changed[0] >= changed[1]
+def test_what_the_gradient_says_of_a_token_is_what_the_loss_does(pipeline: DiffusionPipeline) -> None:
+    """To first order: another token is no small change, and yet most of what it does is foretold."""
+    search = _Search(
+        pipeline, Budget.of(SETTINGS.model_copy(update={"samples": 8}), "gradient", SAMPLING), targets()[:1]
+    )
+    (chain,), vocabulary = search.chains, search.vocabulary
+    place = vocabulary.places(chain.text)[2]
+    present, before = vocabulary.ids(chain.text)[place], chain.random.get_state()
+    (ranks,) = search._ranked()
+    tokens, texts = [], []
+    for number, token in enumerate(vocabulary.seen.tolist()):
+        text = vocabulary.replaced(chain.text, place, token)
+        if text is not None and token != present:
+            tokens.append(number)
+            texts.append(text)
+    chain.proposed = [chain.text, *texts[:40]]
+    chain.random.set_state(before)  # the same noise
+    (losses,) = search._losses()
+    told = ranks[place][tokens[:40]] - ranks[place][vocabulary.seen.tolist().index(present)]
+    assert torch.corrcoef(torch.stack([told, losses[1:] - losses[0]]))[0, 1] > 0.7
 
 
 def test_a_prompts_difference_is_that_of_two_calls_without_guidance(pipeline: DiffusionPipeline) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from excise.attacks.base import Budget, Found, Target, Trigger
 from excise.attacks.replay import draw
-from excise.diffusion.gradients import TextLoss
+from excise.diffusion.gradients import TextLoss, in_halves
 from excise.diffusion.guided import guided_difference
 from excise.diffusion.latents import latents_of
 from excise.diffusion.tokens import Vocabulary, embeddings_of, token_gradients
@@ -72,6 +72,7 @@ class _Search:
             Chain(target, torch.Generator().manual_seed(budget.key(target)), target.prompt.text, target.prompt.text)
             for target in targets
         ]
+        self.together = max(1, settings.rows // settings.samples)  # texts that are scored in a pass
         self.latents = torch.empty(0)
         if targets and budget.variant != "gibbs":
             self.latents = torch.stack([latents_of(pipeline, _image_of(target)) for target in targets])
@@ -137,19 +138,21 @@ class _Search:
         texts, where = self._flat()
         loss = TextLoss(self.pipeline, texts, self.budget.sampling)
         times, noise = self._noised(loss)
-        samples, found = self.settings.samples, torch.zeros(len(texts))
-        for start in range(0, len(texts), self.settings.rows // samples or 1):
-            part = torch.arange(start, min(len(texts), start + (self.settings.rows // samples or 1)))
-            own = torch.tensor(where)[part].repeat_interleave(samples)
-            with torch.no_grad():
-                rows = loss.rows(
-                    loss.text,
-                    self.latents[own.to(self.latents.device)],
-                    noise[torch.tensor(where)[part]].flatten(0, 1).to(self.latents),
-                    times[torch.tensor(where)[part]].flatten(),
-                    part.repeat_interleave(samples),
-                )
-            found[part] = rows.view(-1, samples).mean(dim=1).float().cpu()
+        samples, found, whose = self.settings.samples, torch.zeros(len(texts)), torch.tensor(where)
+
+        def score(start: int, stop: int) -> None:
+            own = whose[start:stop]
+            rows = loss.rows(
+                loss.text,
+                self.latents[own.repeat_interleave(samples).to(self.latents.device)],
+                noise[own].flatten(0, 1).to(self.latents),
+                times[own].flatten(),
+                torch.arange(start, stop).repeat_interleave(samples),
+            )
+            found[start:stop] = rows.view(-1, samples).mean(dim=1).float().cpu()
+
+        with torch.no_grad():
+            self.together = in_halves(score, len(texts), self.together)
         return self._apart(found)
 
     def _ranked(self) -> list[Tensor]:

@@ -143,8 +143,9 @@ class PromptSearch(StepwiseSearch):
         return self.ways
 
     def calls(self, variant: str) -> int:
-        """``gibbs`` scores a text by guided calls, the others by rows of one image; a gradient is three of these."""
-        tried = self.steps * self.samples * (self.proposals + 1)
+        """``gibbs`` scores a text by guided calls, the others by half of one each and another to read it; a gradient is
+        three halves."""
+        tried = self.steps * (self.proposals + 1)
         if variant == "gibbs":
-            return tried
-        return tried // 2 + (3 * self.steps * self.samples // 2 if variant == "gradient" else 0)
+            return tried * self.samples
+        return tried * (self.samples + 1) // 2 + (3 * self.steps * self.samples // 2 if variant == "gradient" else 0)
