@@ -27,7 +27,7 @@ def write_recipe(
         section, name = key.split(".")
         whole[section][name] = None
     waived = {key: "unchecked" for key, value in whole["verdict"].items() if value is None}
-    whole = _stated(whole | {"verdict": whole["verdict"] | waived})
+    whole = _given(whole | {"verdict": whole["verdict"] | waived})
     for key, value in (changes or {}).items():
         *sections, name = key.split(".")
         part = whole
@@ -39,10 +39,11 @@ def write_recipe(
     return path
 
 
-def _stated(section: dict[str, Any]) -> dict[str, Any]:
-    """What TOML can say of a section: it has no None."""
-    kept = {key: value for key, value in section.items() if value is not None}
-    return {key: _stated(value) if isinstance(value, dict) else value for key, value in kept.items()}
+def _given(part: dict[str, Any]) -> dict[str, Any]:
+    """Without what is None, which TOML does not have."""
+    return {
+        key: _given(value) if isinstance(value, dict) else value for key, value in part.items() if value is not None
+    }
 
 
 def context_of(

@@ -56,6 +56,7 @@ class Attack(Section):
     ``embedding`` searches for the text embedding that brings an image back; ``prompt`` for a prompt. ``revive`` fills
     zeros first; ``samplers`` asks by other samplers, and from the noised training image; ``relearn`` trains first."""
     embedding: Embedding = Embedding()
+    """Settings of ``embedding``."""
     prompt: PromptSearch = PromptSearch()
     relearn: Relearn = Relearn()
     revive: Revive = Revive()

@@ -13,7 +13,7 @@ from excise.recipe import Verdict as Limits
 from excise.release.before_after import says
 from excise.release.names import PICTURE, RECIPE
 from excise.release.provenance import Base, Record
-from excise.report import words
+from excise.report import searches, words
 from excise.report.page import render
 from excise.verdict.decide import decide
 from excise.verdict.models import Check, Verdict
@@ -46,7 +46,8 @@ def card_text(record: Record, recipe: Recipe, inherited: dict[str, Any]) -> str:
         "picture_says": says(verdict.base.sets, memorized=pictures == "all"),
         "verdict": verdict,
         "questions": words.shown(verdict),
-        "limits": words.LIMITS,
+        "limits": searches.limits(verdict),
+        "fate": searches.fate(verdict),
         "recipe": RECIPE,
         "signed": record.signed,
         "licence": record.licence,

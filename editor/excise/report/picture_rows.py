@@ -77,7 +77,7 @@ class Pictures:
         target = load_target(prompt, *drawn["base"].shape[-2:])
         rule = rule_of(self.verdict.threshold)
         training = {
-            "uri": data_uri(_faded(target)),
+            "uri": data_uri(faded(target)),
             "alt": f"training image of: {prompt.text}",
             "replicated": None,
             "numbers": _limits(rule),
@@ -184,7 +184,7 @@ def data_uri(image: Tensor) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _faded(target: Target) -> Tensor:
+def faded(target: Target) -> Tensor:
     """The training image as uint8, pale where it does not count."""
     image = target.image
     if target.mask is not None:
