@@ -58,9 +58,13 @@ class Attack(Section):
     embedding: Embedding = Embedding()
     """Settings of ``embedding``."""
     prompt: PromptSearch = PromptSearch()
+    """Settings of ``prompt``."""
     relearn: Relearn = Relearn()
+    """Settings of ``relearn``."""
     revive: Revive = Revive()
+    """Settings of ``revive``."""
     samplers: Samplers = Samplers()
+    """Settings of ``samplers``."""
 
     def settings(self, name: str) -> Search | None:
         """The section of an attack; None for one that has no settings."""

@@ -94,6 +94,7 @@ class Relearn(StepwiseSearch):
     )
     """What is trained on: another image of the same set, of another template; the target."""
     curve: Annotated[tuple[Positive, ...], AfterValidator(rising)] = (10, 25, 50, 100, 200)
+    """As of every search; one step teaches nothing."""
     chunk: Positive = 1
     """Images whose weights are held together, each three times the denoiser's in float32; more is no faster."""
     samples: Positive = 4
