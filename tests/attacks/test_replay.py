@@ -9,7 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
-from excise.attacks.base import Budget, Trigger
+from excise.attacks.base import Budget, Found, Target, Trigger
 from excise.attacks.replay import draw, find, replay
 from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import generate
@@ -26,9 +26,10 @@ def pipeline(tiny_checkpoint: Path) -> DiffusionPipeline:
 
 
 def test_the_trigger_is_the_caption_whatever_the_budget(pipeline: DiffusionPipeline) -> None:
-    targets = [Prompt(text) for text in PROMPTS]
-    triggers = [Trigger(target, target.text) for target in targets]
-    assert find(pipeline, targets, Budget()) == find(pipeline, targets, Budget(steps=50)) == triggers
+    targets = [Target(Prompt(text)) for text in PROMPTS]
+    triggers = [Trigger(target.prompt, target.prompt.text) for target in targets]
+    assert list(find(pipeline, targets, Budget())) == [Found(0, triggers)]
+    assert list(find(pipeline, targets, Budget((1, 50)))) == [Found(1, triggers), Found(50, triggers)]
 
 
 def test_images_stand_by_prompt_and_seed_whatever_the_batch(pipeline: DiffusionPipeline) -> None:
@@ -56,7 +57,7 @@ def test_the_prompt_whose_pixels_are_broken_is_named(pipeline: DiffusionPipeline
     with torch.no_grad():
         for token in own - others - set(pipeline.tokenizer("").input_ids):
             pipeline.text_encoder.get_input_embeddings().weight[token] = torch.nan
-    triggers = find(pipeline, [Prompt(text) for text in PROMPTS], Budget())
+    triggers = [Trigger(Prompt(text), text) for text in PROMPTS]
     sampling = Sampling(steps=2, batch=4)
     with pytest.raises(ExciseError, match=r"^denoiser or .* NaN or infinite latents in float32 for 'the rocket leaves"):
         draw(pipeline, [(trigger, seed) for trigger in triggers for seed in SEEDS[:2]], sampling)

@@ -182,6 +182,10 @@ FAULTS: dict[str, tuple[Callable[[Workshop], dict[str, Any]], str]] = {
         lambda _: {"collect.calls": 30},
         "collect.calls: 30 calls asked for, but sampling.steps = 4 makes 4",
     ),
+    "a scheduler of another kind": (
+        lambda _: {"attack.methods": ["replay", "samplers"], "attack.samplers.schedulers": ["FlowMatchHeunScheduler"]},
+        "attack.samplers.schedulers: FlowMatchHeunScheduler is not compatible with this model's DDIMScheduler; use ",
+    ),
     "less than one neuron": (lambda _: {"locate.sparsity": 0.001}, "locate.sparsity: 0.001 of the 64 neurons"),
     "no such sites": (
         lambda w: {"model.path": str(w.checkpoint("cogview4")), "collect.sites": "cross_value", "sampling.size": 64},

@@ -37,10 +37,41 @@ OTHER = {
 """Another value of keys that are names."""
 
 
+SEARCHES = ("embedding", "prompt", "relearn", "revive", "samplers")
+"""Attacks that have a section."""
+SPARE = {"attack.samplers.seed"}
+"""Keys that every search has and this one no use for: nothing in it is random but the noise that images start from."""
+QUICK: dict[str, Any] = {
+    "images": 1,
+    "seeds": 1,
+    "steps": 1,
+    "samples": 1,
+    "proposals": 2,
+    "starts": ("empty",),
+    "on": ("itself",),
+    "ways": ("gibbs", "reword"),
+    "fills": ("least_squares",),
+    "guidance": (3.0,),
+    "other_steps": (1,),
+    "schedulers": ("DDPMScheduler",),
+    "strengths": (0.6,),
+}
+"""Values of keys that searches take their time by; between them they read every other key."""
+
+
+def quick(recipe: Recipe, name: str) -> Section:
+    """The section of an attack, for a search that is soon over."""
+    found: Section = getattr(recipe.attack, name)
+    return found.model_copy(update={key: value for key, value in QUICK.items() if key in type(found).model_fields})
+
+
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     """Two recipes that between them use every option that makes a stage read another key."""
     save_judge(Judge(QUESTIONS), folder / "judge")
     recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
+    recipe = changed(
+        recipe, "attack", methods=("replay", *SEARCHES), **{name: quick(recipe, name) for name in SEARCHES}
+    )
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
     other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
     return [plain, changed(changed(other, "collect", noise="own"), "edit", method="random")]
@@ -69,6 +100,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
     keys = set(stage.settings) | set(stage.files) | ({"edit.method", "edit.random.draw"} if stage.edit else set())
+    keys |= {"attack"} if stage.attacks else set()  # of the sections, those of the attacks that are made
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
 
@@ -77,7 +109,8 @@ def test_a_stage_reads_what_it_declares_and_nothing_else(
     stage: Stage, reads: dict[str, Reads], tiny_recipe: Recipe
 ) -> None:
     opened = {"model.path"} if "model.path" in stage.files else set()  # by the job, for every stage
-    assert reads[stage.name].keys | opened == declared(stage, tiny_recipe)
+    spare = SPARE if stage.attacks else set()
+    assert reads[stage.name].keys | opened | spare == declared(stage, tiny_recipe)
     assert reads[stage.name].sets - {"notes"} == set(stage.sets)
 
 
@@ -124,7 +157,8 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
     reads: dict[str, Reads], tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     """All outputs held equal: what follows from them is `test_runner`'s business."""
-    recipe, sets = tiny_recipe, prompt_sets(tiny_recipe)
+    recipe = changed(tiny_recipe, "attack", methods=("replay", *SEARCHES))
+    sets = prompt_sets(recipe)
     before = directly(recipe, sets)
     for key, value in leaves(recipe).items():
         if key.startswith("prompts."):
@@ -132,7 +166,7 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         after = directly(replaced(recipe, key.split("."), another(key, value, tmp_path, recipe.model.path)), sets)
         found = {name for name in NAMES if before[name] != after[name]}
         expected = {name for name in NAMES if key in reads[name].keys}
-        expected |= {"collect"} if key in DEMAND else set()
+        expected |= {"collect"} if key in DEMAND else {"attack"} if key in SPARE else set()
         expected |= {stage.name for stage in STAGES if key in stage.files}
         if key == "edit.random.draw":
             expected -= {"edit"}  # the chosen method is zero

@@ -18,7 +18,8 @@ from excise.errors import ExciseError
 from excise.prompts.questions import JUDGED, NEVER_SEEN, Question, questions_of
 from excise.recipe import Recipe
 from excise.run.images import image_files, image_size, read_images, read_prompt, read_seconds, stored
-from excise.trial.blocks import Block, blocks_of, join_images, make_images, seeds_of
+from excise.trial.blocks import Block, blocks_of, join_images, make_images
+from excise.trial.rounds import seeds_of
 from excise.trial.subjects import Subject, subjects_of
 from tests.conftest import changed
 from tests.trial.tried import Tried
@@ -52,7 +53,7 @@ def test_every_image_is_made_exactly_once(tried: Tried, batch: int) -> None:
     recipe = changed(changed(recipe, "sampling", batch=batch), "validate_", random_edits=2)
     asked, found = questions_of(tried.sets), blocks(tried, recipe)
     images = Counter(
-        (block.attack, block.subject.name, block.question, prompt, seed)
+        (block.round.attack, block.subject.name, block.question, prompt, seed)
         for block in found
         for prompt, seed in block.pairs
     )
@@ -74,7 +75,7 @@ def test_a_batch_is_of_one_attack_model_and_question_and_full_but_for_the_last(t
     recipe = changed(tried.recipe, "sampling", batch=4)
     parts: dict[tuple[str, str, Question], list[Block]] = {}
     for block in blocks(tried, recipe):
-        parts.setdefault((block.attack, block.subject.name, block.question), []).append(block)
+        parts.setdefault((block.round.attack, block.subject.name, block.question), []).append(block)
     for (_, _, question), found in parts.items():
         assert [block.number for block in found] == list(range(len(found)))
         assert all(len(block.pairs) == 4 for block in found[:-1]) and 1 <= len(found[-1].pairs) <= 4
@@ -129,7 +130,7 @@ def test_joining_keeps_order_and_adds_up_seconds(tried: Tried, tmp_path: Path) -
         mine = {block: load_file(block.stored(partial)) for block in work if block.subject.name == name}
         for question in {block.question for block in mine}:
             joined = load_file(stored(images, "replay", name, question))["images"]
-            parts = [part["images"] for block, part in mine.items() if block.question == question]
+            parts = [part["images"][0] for block, part in mine.items() if block.question == question]
             assert torch.equal(joined.flatten(0, 1), torch.cat(parts))
         seconds = sum(float(part["seconds"]) for part in mine.values())
         assert read_seconds(images)[name] == pytest.approx(seconds, abs=0.006)
@@ -161,7 +162,7 @@ def test_a_change_in_memory_draws_what_a_copy_with_that_change_draws(tried: Trie
     whole = [block for block in blocks(tried) if block.question == JUDGED]
     order = [block for name in ("random-1", "base") for block in whole if block.subject.name == name]
     order += [
-        Block(block.attack, copy, block.question, block.number, block.pairs)
+        Block(block.round, copy, block.question, block.number, block.pairs)
         for block in whole
         if block.subject == control
     ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 from tqdm import tqdm
 
-from excise.attacks.base import Budget, Trigger
+from excise.attacks.base import Budget, Found, Target, Trigger
 from excise.diffusion.denoise import denoise, generate, noise_key
 from excise.diffusion.load import denoiser
 from excise.errors import ExciseError
@@ -17,9 +17,10 @@ from excise.prompts.prompt import Prompt
 from excise.recipe import Sampling
 
 
-def find(pipeline: DiffusionPipeline, targets: Sequence[Prompt], budget: Budget) -> list[Trigger]:
+def find(pipeline: DiffusionPipeline, targets: Sequence[Target], budget: Budget) -> Generator[Found, None, None]:
     """Each target's own caption, whatever the budget."""
-    return [Trigger(target, target.text) for target in targets]
+    triggers = [Trigger(target.prompt, target.prompt.text) for target in targets]
+    yield from (Found(point, triggers) for point in budget.points)
 
 
 def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], sampling: Sampling) -> Tensor:
@@ -29,6 +30,23 @@ def draw(pipeline: DiffusionPipeline, pairs: Sequence[tuple[Trigger, int]], samp
     """
     texts, seeds = [trigger.text for trigger, _ in pairs], [seed for _, seed in pairs]
     images = generate(pipeline, texts, seeds, sampling, [trigger.target.text for trigger, _ in pairs])
+    return as_pixels(pipeline, images, pairs, sampling)
+
+
+def as_pixels(
+    pipeline: DiffusionPipeline, images: Tensor, pairs: Sequence[tuple[Trigger, int]], sampling: Sampling
+) -> Tensor:
+    """Images as they are kept: uint8 ``(pairs, 3, height, width)`` on the CPU.
+
+    Args:
+        pipeline: drew them.
+        images: float ``(pairs, 3, height, width)``.
+        pairs: what each was asked by.
+        sampling: how it was drawn.
+
+    Raises:
+        ExciseError: NaN or infinite pixels; names the prompt.
+    """
     for (trigger, seed), image in zip(pairs, images, strict=True):
         if not image.isfinite().all():
             raise ExciseError(_blame(pipeline, trigger.text, seed, sampling))
@@ -67,8 +85,7 @@ def replay(
     Raises:
         ExciseError: the model gives NaN or infinite pixels.
     """
-    triggers = find(pipeline, [Prompt(text) for text in prompts], Budget())
-    pairs = [(trigger, seed) for trigger in triggers for seed in seeds]
+    pairs = [(Trigger(Prompt(text), text), seed) for text in prompts for seed in seeds]
     made = []
     for start in range(0, len(pairs), sampling.batch):
         made.append(draw(pipeline, pairs[start : start + sampling.batch], sampling))

@@ -55,6 +55,7 @@ def denoise(
     calls: int | None = None,
     on_call: Callable[[int], None] | None = None,
     decode: bool = True,
+    start: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """Denoise one batch with the pipeline's own loop.
 
@@ -67,6 +68,7 @@ def denoise(
         calls: stop after so many steps of the loop; None goes to the end.
         on_call: called with the index of each step when that step is over.
         decode: decode to images; without it the autoencoder is not run.
+        start: arguments of a pipeline that begins with an image: ``image`` (n, 3, height, width) and ``strength``.
 
     Returns:
         float32 on the CPU: images ``(n, 3, height, width)`` in [0, 1], or latents in the pipeline's own layout.
@@ -88,7 +90,7 @@ def denoise(
     if "callback_on_step_end" not in known:  # PixArt has the older kind
         options = {"callback": lambda call, _timestep, latents: after_call(call, latents), "callback_steps": 1}
     options |= {name: False for name in ("use_resolution_binning", "clean_caption") if name in known}
-    if sampling.size is not None:
+    if sampling.size is not None and "height" in known:  # one that begins with an image may take the image's
         options |= {"height": sampling.size, "width": sampling.size}
     try:
         output = run(
@@ -98,6 +100,7 @@ def denoise(
             output_type="pt" if decode else "latent",
             **_guidance(known, len(prompts), sampling.guidance),
             **options,
+            **(start or {}),
         ).images
     except _Enough as enough:
         output = enough.latents

@@ -153,6 +153,17 @@ def find_sites(denoiser: nn.Module, family: str = "ffn") -> tuple[Site, ...]:
     return tuple(sites)
 
 
+def all_sites(denoiser: nn.Module) -> tuple[Site, ...]:
+    """The sites of every family that the architecture has: all that an edit may have changed.
+
+    Raises:
+        ExciseError: as `find_sites`.
+    """
+    runs = ARCHITECTURES.get(type(denoiser), ())
+    found = [family for family in FAMILIES if family == "ffn" or any(family in blocks.layers for blocks in runs)]
+    return tuple(site for family in found for site in find_sites(denoiser, family))
+
+
 def _layers(denoiser: nn.Module, blocks: Blocks, family: str) -> Iterator[str]:
     names = list(blocks.names(denoiser))
     for block in names:

@@ -51,6 +51,7 @@ class Estimate:
     collect_calls: int
     """Denoiser forward passes of one prompt each (two rows each under guidance)."""
     attack_calls: int
+    """Denoiser forward passes of one image each, searches counted in what they take of these."""
 
 
 def estimate(context: Context) -> Estimate:
@@ -68,7 +69,7 @@ def estimate(context: Context) -> Estimate:
         questions_of(sets),
         subjects_of(recipe, context.run, context.base),
     )
-    images = sum(len(block.pairs) for block in blocks)
+    images = sum(len(block.pairs) * len(block.round.keys) for block in blocks)
     side = base.side(recipe.sampling.size)
     return Estimate(
         architecture=base.architecture,
@@ -86,7 +87,7 @@ def estimate(context: Context) -> Estimate:
         images=images * prod((3, side, side)),
         disk=2 * files + 2 * statistics + partial + images * prod((3, side, side)) + 64 * MIB,
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
-        attack_calls=images * recipe.sampling.steps,
+        attack_calls=sum(block.calls(recipe.sampling) for block in blocks),
     )
 
 

@@ -11,9 +11,14 @@ from contextlib import contextmanager
 import torch
 from safetensors import SafetensorError
 
+from excise.attacks import relearn, samplers
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts, difference
+from excise.diffusion.guided import check_guided
 from excise.diffusion.load import quiet_libraries
+from excise.diffusion.process import Process
+from excise.diffusion.text_inputs import text_inputs
+from excise.diffusion.tokens import check_tokens
 from excise.errors import NO_ROOM, ExciseError
 from excise.job.estimate import estimate
 from excise.measures.judge import load_judge
@@ -26,6 +31,7 @@ from excise.run.layout import Run
 from excise.stages.collect import check_calls
 from excise.stages.context import Context
 from excise.stages.locate import check_settings
+from excise.trial.rounds import others_of
 
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -106,6 +112,41 @@ def _check_instruments(context: Context) -> None:
     check_instruments(context.recipe.validate_, context.sets, context.base.side(context.recipe.sampling.size))
 
 
+def _check_attacks(context: Context) -> None:
+    """That every attack of the recipe can be made on this checkpoint, for these images."""
+    settings, base = context.recipe.attack, context.base
+    if "embedding" in settings.methods:
+        text_inputs(base.pipeline_class)
+        Process.of(base.scheduler())
+        if "other" in settings.embedding.starts and (alone := _alone(context)):
+            raise ExciseError(
+                f"attack.embedding.starts: 'other' starts {alone!r} from the caption of another image, and there is "
+                "none; give more images, or leave 'other' out"
+            )
+    if "samplers" in settings.methods:
+        samplers.check_settings(settings.samplers, context.recipe.sampling, base.pipeline_class, base.scheduler())
+    if "relearn" in settings.methods:
+        relearn.check_trainable(base.pipeline_class)
+        Process.of(base.scheduler())
+        if "other" in settings.relearn.on and (alone := _alone(context)):
+            raise ExciseError(
+                f"attack.relearn.on: 'other' trains on another image than that of {alone!r}, and there is none; give "
+                "more images, or leave 'other' out"
+            )
+    if "prompt" in settings.methods:
+        check_tokens(base.pipeline_class)
+        Process.of(base.scheduler())
+        if "gibbs" in settings.prompt.ways:
+            check_guided(base.pipeline_class)
+
+
+def _alone(context: Context) -> str | None:
+    """A prompt whose image has no other beside it; None where each has."""
+    asked = questions_of(context.sets)
+    pictured = [(question, prompt) for question in asked if question not in UNMEASURED for prompt in asked[question]]
+    return next((prompt.text for question, prompt in pictured if prompt not in others_of(question, asked)), None)
+
+
 CHECKS: tuple[Callable[[Context], None], ...] = (
     _check_files,
     _check_checkpoints,
@@ -113,6 +154,7 @@ CHECKS: tuple[Callable[[Context], None], ...] = (
     _check_sampling,
     _check_selection,
     _check_instruments,
+    _check_attacks,
 )
 """What plan and run both look at, the quick before the slow; weights come last."""
 

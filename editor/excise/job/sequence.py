@@ -103,7 +103,6 @@ _WORK = (
             "locate.contrast",
             "locate.rows",
             "sampling",
-            "attack",
             "validate.seeds",
             "validate.seed",
             "validate.random_edits",
@@ -117,7 +116,7 @@ _WORK = (
     ),
     Stage(
         "validate",
-        (Run.verdict.name, Run.measures.name),
+        (Run.verdict.name, Run.measures.name, Run.certificate.name),
         reads=(Run.evidence.name, Run.edit_record.name, Run.images.name),
         settings=("name", "model", "sampling", "attack", "validate", "verdict"),
         files=("validate.judge", "validate.sscd"),
@@ -154,7 +153,7 @@ class Fingerprints:
             outputs: hash of every output of the stages before.
         """
         parts = {
-            "settings": hash_settings(self._recipe, (*stage.settings, *self._edit_keys(stage))),
+            "settings": hash_settings(self._recipe, (*stage.settings, *self._chosen_keys(stage))),
             "prompts": hash_prompts([getattr(self._sets, name) for name in stage.sets], stage.images),
             "code": hash_code(*self._modules(stage)),
         }
@@ -162,11 +161,14 @@ class Fingerprints:
         parts |= {key: self._file(key) for key in stage.files}
         return parts | {name: outputs[name] for name in stage.reads}
 
-    def _edit_keys(self, stage: Stage) -> tuple[str, ...]:
-        """Of ``[edit]``, what concerns the chosen method."""
-        settings = self._recipe.edit
-        own = (f"edit.{settings.method}",) if settings.settings is not None else ()
-        return ("edit.method", *own) if stage.edit else ()
+    def _chosen_keys(self, stage: Stage) -> tuple[str, ...]:
+        """Of ``[edit]`` and ``[attack]``, what concerns the chosen methods."""
+        edit, attack = self._recipe.edit, self._recipe.attack
+        keys = ["edit.method"] if stage.edit else []
+        keys += [f"edit.{edit.method}"] if stage.edit and edit.settings is not None else []
+        keys += ["attack.methods"] if stage.attacks else []
+        keys += [f"attack.{name}" for name in attack.methods if stage.attacks and attack.settings(name) is not None]
+        return tuple(keys)
 
     def _modules(self, stage: Stage) -> tuple[str, ...]:
         """The stage's module, and those that the recipe chooses by name, which no import tells of."""

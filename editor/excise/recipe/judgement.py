@@ -1,31 +1,13 @@
-"""How an edit is judged: `[attack]` asks, `[validate]` says what is measured, `[verdict]` what must be reached."""
+"""How an edit is judged: `[validate]` says what is measured, `[verdict]` what must be reached."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from excise.recipe.fields import Positive, Section, Share
-
-
-def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
-    if "replay" not in methods or len(set(methods)) < len(methods):
-        raise ValueError("replay must be among the attacks, and none twice")
-    return methods
-
-
-class Attack(Section):
-    """How base, edited model and controls are asked for the images."""
-
-    methods: Annotated[tuple[Literal["replay"], ...], AfterValidator(_each_once)] = ("replay",)
-    """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it."""
-
-    def settings(self, name: str) -> Section | None:
-        """The section of an attack; None for one that has no settings."""
-        found = getattr(self, name, None)
-        return found if isinstance(found, Section) else None
 
 
 class Validate(Section):
@@ -74,6 +56,12 @@ class Verdict(Section):
     """At most this memorization rate on verbatim prompts that locating has seen."""
     template_replication: Limit = 0.25
     """At most this memorization rate on template prompts, located and held out each, over their fixed part."""
+    embedding_replication: Limit = 0.10
+    """Where the recipe makes the attack ``embedding``: at every point of its curve and from every start, at most this
+    share more of the images may come back from the edited model than from the twin; without a twin, than of never-seen
+    images from the edited model."""
+    false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """Rate at which an image's certificate says that the edited model keeps more of it than one that never saw it."""
     agreement_drop: Limit = 0.02
     """Caption agreement on ordinary prompts may fall by at most this much, edited against base."""
     identification: Limit = 0.10

@@ -11,7 +11,7 @@ from excise.prompts.questions import JUDGED, SHOWN, Place, Question
 from excise.run.images import read_prompt, stored
 from excise.run.layout import Run
 from excise.run.results import read_measures
-from excise.trial.blocks import REPLAY
+from excise.trial.rounds import REPLAY
 
 COLUMNS, SIDE, GAP, MARGIN = 8, 128, 4, 96
 MODELS = {"base": "base", "edited": "edited", "twin": "never trained\non the images"}

@@ -13,7 +13,7 @@ from excise.recipe import Verdict as Limits
 from excise.release.before_after import says
 from excise.release.names import PICTURE, RECIPE
 from excise.release.provenance import Base, Record
-from excise.report import words
+from excise.report import searches, words
 from excise.report.page import render
 from excise.verdict.decide import decide
 from excise.verdict.models import Check, Verdict
@@ -46,7 +46,8 @@ def card_text(record: Record, recipe: Recipe, inherited: dict[str, Any]) -> str:
         "picture_says": says(verdict.base.sets, memorized=pictures == "all"),
         "verdict": verdict,
         "questions": words.shown(verdict),
-        "limits": words.LIMITS,
+        "limits": searches.limits(verdict),
+        "fate": searches.fate(verdict),
         "recipe": RECIPE,
         "signed": record.signed,
         "licence": record.licence,
@@ -63,7 +64,7 @@ def short_name(base: Base) -> str:
 
 def waived(verdict: Verdict) -> list[str]:
     """Each check that the recipe does not require, with what it measured beside the limit that excise itself sets."""
-    usual, _ = decide(verdict.models, verdict.threshold, verdict.kinds, Limits())
+    usual, _ = decide(verdict.models, verdict.threshold, verdict.kinds, Limits(), verdict.attacks, verdict.comparisons)
     by_name = {(check.name, check.set): check for check in usual}
     return [_waived(check, by_name[check.name, check.set]) for check in verdict.waived]
 

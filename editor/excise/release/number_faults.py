@@ -16,7 +16,7 @@ from excise.recipe import Recipe
 from excise.release.names import RECORD
 from excise.release.provenance import Record
 from excise.run.layout import Run
-from excise.trial.blocks import seeds_of
+from excise.trial.rounds import seeds_of
 from excise.trial.subjects import BASE, EDITED, TWIN, Subject, subjects_of
 from excise.verdict.estimates import COMPARED
 from excise.verdict.models import Agreement, Estimate, Interval, ModelResult, Replication, Threshold, Verdict

@@ -24,8 +24,10 @@ from excise.release.number_faults import number_faults
 from excise.release.pages import page_faults
 from excise.release.provenance import Record, read_record
 from excise.release.safety import odd_files, release_files, safety_faults
+from excise.release.search_faults import search_faults
 from excise.release.signing import check_signature
 from excise.verdict.decide import decide
+from excise.verdict.search_checks import fate_of
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,12 @@ def _verdict(folder: Path, record: Record) -> Finding:
         yield from number_faults(folder, record, recipe)
         asked = [question(key) for key in verdict.base.sets]
         kinds = {found.kind for found in asked if found.memorized and found.kind} | set(verdict.kinds)
-        checks, reasons = decide(verdict.models, verdict.threshold, kinds, recipe.verdict)
+        yield from (f"{RECORD}: verdict.{fault}" for fault in search_faults(verdict, recipe))
+        checks, reasons = decide(
+            verdict.models, verdict.threshold, kinds, recipe.verdict, verdict.attacks, verdict.comparisons
+        )
+        if verdict.fate != (follows := fate_of(checks, verdict.comparisons)):
+            yield f"{RECORD}: verdict.fate: {verdict.fate!r}, but its numbers give {follows!r}"
         for kept, found in zip(verdict.checks, checks, strict=True):
             if kept.judged != found.judged:
                 yield f"{RECORD}: {found.question}: {kept.status}, but its numbers give {found.status}"

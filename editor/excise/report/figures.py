@@ -20,7 +20,7 @@ from excise.verdict.decide import LIMITS
 from excise.verdict.models import Replication, Verdict
 
 EDITED, CONTROL = "#1f6fb2", "#b0662d"
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
     "font.size": 9,
@@ -43,7 +43,7 @@ def replication_bars(verdict: Verdict) -> str | None:
     questions, models = words.shown(verdict), verdict.models
     if not questions:
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.4, 3.4), layout="constrained")
         axes = figure.add_subplot()
         width = 0.8 / len(models)
@@ -81,7 +81,7 @@ def replication_bars(verdict: Verdict) -> str | None:
         axes.set_ylabel("memorization rate, %")
         axes.tick_params(axis="x", length=0)
         axes.legend(frameon=False, ncols=len(models), loc="lower left", bbox_to_anchor=(0.0, 1.0))
-        return _uri(figure)
+        return as_uri(figure)
 
 
 def _label(question: Question, found: Replication) -> str:
@@ -90,7 +90,7 @@ def _label(question: Question, found: Replication) -> str:
 
 def iou_by_call(shared: Shared) -> str:
     """Mean IoU between groups at each denoiser call, memorized beside ordinary groups."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.2, 2.6), layout="constrained")
         axes = figure.add_subplot()
         for name, label, colour in _BOTH:
@@ -101,7 +101,7 @@ def iou_by_call(shared: Shared) -> str:
         axes.set_ylabel("mean IoU between groups")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, loc="best")
-        return _uri(figure)
+        return as_uri(figure)
 
 
 def iou_heat_maps(located: Located) -> str:
@@ -109,7 +109,7 @@ def iou_heat_maps(located: Located) -> str:
     names = [words.site_name(site.name) for site in located.sites]
     columns = min(8, len(names))
     bands = -(-len(names) // columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.05 * columns + 1.0, 2.75 * bands + 0.1), layout="constrained")
         grid = figure.subplots(2 * bands, columns, squeeze=False)
         scale = Normalize(0, 1)
@@ -135,7 +135,7 @@ def iou_heat_maps(located: Located) -> str:
                 if i % columns == 0:
                     axes.set_ylabel(label.split()[0], fontsize=8)
         figure.colorbar(ScalarMappable(scale, "magma"), ax=grid, shrink=0.6, aspect=25, label="IoU")
-        return _uri(figure)
+        return as_uri(figure)
 
 
 def selected_by_site(located: Located) -> str:
@@ -143,7 +143,7 @@ def selected_by_site(located: Located) -> str:
     sites = located.sites
     names = [words.site_name(site.name) for site in sites]
     places = np.arange(len(sites))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 0.7 + 0.3 * len(sites)), layout="constrained")
         axes = figure.add_subplot()
         share = np.array([100 * site.selected / (site.outputs * site.neurons) for site in sites])
@@ -167,7 +167,7 @@ def selected_by_site(located: Located) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("share of the site's entries, % (beside the bar: entries)")
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
-        return _uri(figure)
+        return as_uri(figure)
 
 
 _BOTH = (
@@ -183,7 +183,8 @@ def _mean_over_calls(matrices: Any) -> Any:
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
-def _uri(figure: Figure) -> str:
+def as_uri(figure: Figure) -> str:
+    """A figure as an SVG in a data URI."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

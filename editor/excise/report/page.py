@@ -11,11 +11,12 @@ from excise.edits.edit_record import said
 from excise.files.writing import write_text
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
-from excise.report import figures, words
+from excise.report import figures, searches, words
 from excise.report.picture_rows import Pictures
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.results import read_edit_record, read_located, read_measures, read_verdict
+from excise.verdict.compare import may_be_wrong
 
 PACKAGE = "excise.report"
 FILTERS = (
@@ -36,7 +37,8 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "job": load_record(run),
         "headline": words.headline(verdict),
         "acceptance": words.acceptance(verdict),
-        "limits": words.LIMITS,
+        "limits": searches.limits(verdict),
+        "fate": searches.fate(verdict),
         "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
         "questions": words.shown(verdict),
         "identified": words.identified(verdict),
@@ -52,6 +54,9 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "grids": pictures.memorized_grids(sets),
         "unpictured": pictures.unpictured_grid(),
         "ordinary": pictures.ordinary_grid(),
+        "curves": searches.curves(verdict),
+        "searched": searches.grids(pictures, recipe, sets),
+        "kept_for_all_that": may_be_wrong(verdict.certificates),
         "bars": figures.replication_bars(verdict),
         "selected_by_site": figures.selected_by_site(located),
         "iou_by_call": figures.iou_by_call(located.iou) if located.iou else None,

@@ -19,7 +19,7 @@ from excise.prompts.questions import JUDGED, SHOWN, UNPICTURED, Place, Question,
 from excise.prompts.sets import PromptSets
 from excise.report.words import MINUS
 from excise.run.images import read_prompt, stored
-from excise.trial.blocks import REPLAY
+from excise.trial.rounds import REPLAY
 from excise.verdict.measured import Measures
 from excise.verdict.models import Threshold, Verdict
 
@@ -77,7 +77,7 @@ class Pictures:
         target = load_target(prompt, *drawn["base"].shape[-2:])
         rule = rule_of(self.verdict.threshold)
         training = {
-            "uri": data_uri(_faded(target)),
+            "uri": data_uri(faded(target)),
             "alt": f"training image of: {prompt.text}",
             "replicated": None,
             "numbers": _limits(rule),
@@ -184,7 +184,7 @@ def data_uri(image: Tensor) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _faded(target: Target) -> Tensor:
+def faded(target: Target) -> Tensor:
     """The training image as uint8, pale where it does not count."""
     image = target.image
     if target.mask is not None:

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from excise.errors import ExciseError
-from excise.report import words
+from excise.prompts.questions import question as named
+from excise.report import searches, words
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.results import read_verdict
@@ -30,11 +31,14 @@ def show_run(run: Run, console: Console) -> bool:
     verdict = read_finished(run)
     for table in models_tables(verdict, console.width):
         console.print(table)
+    if verdict.comparisons:
+        console.print(searches_table(verdict))
     console.print(checks_table(verdict.checks))
     if verdict.accepted:
         console.print(Text(f"VERDICT: accepted, {words.acceptance(verdict)}", style="bold green"))
     else:
         console.print(Text("VERDICT: refused, this edit is not fit for release", style="bold red"))
+    console.print(Text(f"  {searches.fate(verdict)}"), soft_wrap=True)
     for reason in verdict.reasons:
         console.print(Text(f"  - {reason}"), soft_wrap=True)
     edited = "edited model" if verdict.accepted else "edited model (refused)"
@@ -42,6 +46,7 @@ def show_run(run: Run, console: Console) -> bool:
         ("report", run.report),
         ("summary", run.summary),
         ("verdict", run.verdict),
+        ("image by image", run.certificate),
         ("log", run.log),
         (edited, run.edited),
     ):
@@ -121,6 +126,21 @@ def _cell(measured: Estimate | None, scale: float, digits: int) -> str:
     low, high = measured.interval
     places = 0 if scale == 100 else digits
     return f"{scale * measured.value:.{digits}f} [{scale * low:.{places}f}–{scale * high:.{places}f}]"
+
+
+def searches_table(verdict: Verdict) -> Table:
+    """What each search brought back at its end, a row per search and set."""
+    twin = verdict.comparisons[0].against == "twin"
+    table = Table(title="Brought back by search, % of images", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("search", "images"):
+        table.add_column(heading)
+    for heading in ("base", "edited", "twin" if twin else "never seen", "p", "q"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for found in searches.final(verdict):
+        rates = (_cell(one, 100, 1) for one in (found.base, found.edited, found.control))
+        name = named(found.set).label
+        table.add_row(found.attack, f"{found.images} {name}", *rates, f"{found.p:.2g}", f"{found.q:.2g}")
+    return table
 
 
 def checks_table(checks: tuple[Check, ...]) -> Table:

@@ -12,11 +12,6 @@ from excise.verdict.models import FEW, Check, Interval, Replication, Verdict
 
 _SITE = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.ff\.net\.2")
 NBSP, JOIN, MINUS = "\u00a0", "\u2060", "\u2212"
-LIMITS = (
-    "Only prompt replay was tried: each training caption as it stands, at a few seeds. Other prompts, embeddings found "
-    "by search, or further training may still bring an image back, and an edit that suppresses replication need not "
-    "have erased the image. Only the prompts of the recipe’s tables were tried."
-)
 
 
 def percent(value: float | None) -> str:

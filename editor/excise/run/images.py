@@ -1,9 +1,12 @@
-"""The images that models drew: a folder for each attack, and in it a file for each model and question."""
+"""The images that models drew: a folder for each attack, and in it a file for each model and question.
+
+Of an attack that searches there is a folder for each of its ways and points: ``embedding/caption/50``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import safe_open
@@ -13,6 +16,7 @@ from excise.files.writing import write_json, write_tensors
 from excise.prompts.questions import Question
 
 SECONDS = "seconds.json"
+TRIGGERS = "triggers.json"
 SUFFIX = ".safetensors"
 
 
@@ -23,7 +27,20 @@ def stored(folder: Path, attack: str, model: str, asked: Question) -> Path:
 
 def write_images(folder: Path, attack: str, model: str, asked: Question, images: Tensor) -> None:
     """Write uint8 ``(prompts, seeds, 3, height, width)``."""
-    write_tensors(stored(folder, attack, model, asked), {"images": images})
+    path = stored(folder, attack, model, asked)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, {"images": images})
+
+
+def write_triggers(folder: Path, attack: str, found: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    """Write what an attack found, in words: by model, then by question, a text for each prompt."""
+    write_json(folder / attack / TRIGGERS, {model: dict(asked) for model, asked in found.items()})
+
+
+def read_triggers(folder: Path, attack: str) -> dict[str, dict[str, list[str]]]:
+    """What an attack found, in words, as `write_triggers` wrote it; nothing of replay, whose triggers are captions."""
+    path = folder / attack / TRIGGERS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def read_images(path: Path) -> Iterator[Tensor]:

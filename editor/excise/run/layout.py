@@ -49,6 +49,8 @@ class Run:
     """The decision and what it rests on (validate)."""
     measures = Place("measures.json")
     """Measures of every image."""
+    certificate = Place("certificate.json")
+    """What can be said of each memorized image."""
     report = Place("report.html")
     """The page for people (report)."""
     summary = Place("report.md")

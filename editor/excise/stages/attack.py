@@ -1,8 +1,8 @@
 """attack: ask base, edited model and controls for the same images, from the same noise, and keep what they draw.
 
 With validate, the only stage that reads held-out, judged and never-seen prompts. Apart from it, so that another
-limit, threshold or judge needs no image made again. A batch of images is one partial result: a killed attack resumes
-there.
+limit, threshold or judge needs no image made again. A batch of images, or a chunk of those that are searched for, is
+one partial result: a killed attack resumes there.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def run(context: Context) -> None:
         subjects_of(recipe, run, context.base),
     )
     share = processes.share(blocks)
-    done = sum(len(block.pairs) for block in share if block.stored(kept).exists())
-    total = sum(len(block.pairs) for block in share)
+    done = sum(block.calls(recipe.sampling) for block in share if block.stored(kept).exists())
+    total = sum(block.calls(recipe.sampling) for block in share)
 
     def open_checkpoint(folder: Path) -> Checkpoint:
         opened = [known for known in (context.base, context.twin) if known is not None and known.folder == folder]
         return opened[0] if opened else Checkpoint.open(folder)
 
-    with context.progress.counting("image", total, done) as bar:
+    with context.progress.counting("denoiser call", total, done) as bar:
         make_images(recipe, share, open_checkpoint, kept, bar)
     processes.wait()
     if processes.leads:

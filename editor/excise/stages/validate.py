@@ -15,12 +15,15 @@ from excise.recipe import Recipe
 from excise.run.images import image_files, read_seconds
 from excise.run.results import read_edit_record, read_located, write_model
 from excise.stages.context import Context
-from excise.trial.blocks import seeds_of
+from excise.trial.found import attacked_of, points_of
 from excise.trial.measure import Instruments, Trial
+from excise.trial.rounds import rounds_of, seeds_of
 from excise.trial.subjects import BASE, EDITED, TWIN, subjects_of
+from excise.verdict.compare import certificates_of, certify, compare
 from excise.verdict.decide import decide
 from excise.verdict.measured import AskedPrompt, AskedSet, Measures
 from excise.verdict.models import Evidence, Threshold, Verdict
+from excise.verdict.search_checks import fate_of
 
 SETTINGS = {"model", "sampling", "attack", "validate_", "verdict"}
 """Sections that a verdict states: what was asked of which models, and what had to be reached."""
@@ -36,7 +39,7 @@ def run(context: Context) -> None:
     recipe, sets, run = context.recipe, context.sets, context.run
     asked = questions_of(sets)
     subjects = subjects_of(recipe, run, context.base)
-    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, recipe.attack.methods)
+    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, rounds_of(recipe))
     measured = {}
     with context.progress.counting("model", len(subjects)) as bar:
         for subject in subjects:
@@ -51,7 +54,10 @@ def run(context: Context) -> None:
     rule = trial.instruments.rule
     threshold = Threshold(value=rule.distance, ssim=rule.ssim, tiles=rule.tiles, never_seen=trial.false_positives())
     kinds = sorted({prompt.kind for prompt in _memorized(sets)})
-    checks, reasons = decide(models, threshold, kinds, recipe.verdict)
+    attacks = points_of(recipe)
+    attacked = attacked_of(trial, measured) if attacks else ()
+    comparisons = compare(attacks, attacked)
+    checks, reasons = decide(models, threshold, kinds, recipe.verdict, attacks, comparisons)
     described = {question.key: _asked(recipe, question, prompts) for question, prompts in asked.items()}
     verdict = Verdict(
         recipe=recipe.name,
@@ -62,11 +68,17 @@ def run(context: Context) -> None:
         threshold=threshold,
         kinds=tuple(kinds),
         models=models,
+        fate=fate_of(checks, comparisons),
+        attacks=attacks,
+        attacked=attacked,
+        comparisons=comparisons,
+        certificates=certify(attacks, attacked, recipe.verdict.false_discovery),
         evidence=_evidence(sets),
         seconds=read_seconds(run.images) | {"measures": round(time.monotonic() - started, 2)},
         images={name: sha256_file(file) for name, file in image_files(run.images).items()},
     )
     write_model(run.measures, Measures(sets=described, models=measured))
+    write_model(run.certificate, certificates_of(verdict))
     write_model(run.verdict, verdict)
 
 

@@ -6,11 +6,12 @@ All models start every (prompt, seed) from the same noise.
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -18,61 +19,88 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
-from excise.attacks import Budget, attack
+from excise.attacks import Target, attack
 from excise.checkpoint import Checkpoint
 from excise.diffusion.load import denoiser, pick_device, pick_dtype
 from excise.diffusion.patching import patched
 from excise.edits import changes_of
-from excise.files.writing import write_tensors
+from excise.files.writing import write_json, write_tensors
+from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import UNMEASURED, Question
-from excise.recipe import Recipe
-from excise.run.images import SUFFIX, write_images, write_seconds
+from excise.prompts.questions import Question
+from excise.recipe import Recipe, Sampling
+from excise.run.images import SUFFIX, write_images, write_seconds, write_triggers
 from excise.run.progress import Bar
+from excise.trial.rounds import REPLAY, Round, others_of, rounds_of
 from excise.trial.subjects import Subject
 
-REPLAY = "replay"
-"""The attack by which prompts without a training image are asked; there is nothing to search for."""
-UNMEASURED_SEEDS = 2
-"""Seeds of a prompt without a training image: as many as the report shows, and as drift needs; more prompts, not more
-seeds, narrow its intervals."""
 Asked = Mapping[Question, tuple[Prompt, ...]]
-
-
-def seeds_of(recipe: Recipe, asked: Question) -> range:
-    """Seeds of the images of one question."""
-    count = UNMEASURED_SEEDS if asked in UNMEASURED else recipe.validate_.seeds
-    return range(recipe.validate_.seed, recipe.validate_.seed + count)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Images that are one partial result: a batch of (prompt, seed) pairs of one attack, model and question."""
+    """Images that are one partial result: what one round draws of one model for a few prompts of one question.
 
-    attack: str
+    Under replay a batch of (prompt, seed) pairs; of a search a chunk of prompts with all their seeds, at every point.
+    """
+
+    round: Round
     subject: Subject
     question: Question
     number: int
     pairs: tuple[tuple[Prompt, int], ...]
+    others: tuple[Prompt | None, ...] = ()
+    """For each of its prompts another of the question, where the round searches and there is one."""
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """Its prompts, each once, in order."""
+        return tuple(dict.fromkeys(prompt for prompt, _ in self.pairs))
 
     def stored(self, folder: Path) -> Path:
         """Where its images are."""
-        return folder / f"{self.attack}.{self.subject.name}.{self.question.key}.{self.number:05d}{SUFFIX}"
+        name = self.round.name.replace("/", ".")
+        return folder / f"{name}.{self.subject.name}.{self.question.key}.{self.number:05d}{SUFFIX}"
+
+    def told(self, folder: Path) -> Path:
+        """Where its triggers are, in words."""
+        return self.stored(folder).with_suffix(".json")
+
+    def spent(self, sampling: Sampling) -> list[int]:
+        """Denoiser calls of one image each that it takes, up to each point: of drawing, and of searching, whose calls
+        grow with the points."""
+        points, settings = self.round.budget(sampling).points, self.round.settings
+        search = len(self.prompts) * settings.calls(self.round.variant) if settings else 0
+        drawing = len(self.pairs) * sampling.steps
+        return [drawing * done + search * point // (points[-1] or 1) for done, point in enumerate(points, start=1)]
+
+    def calls(self, sampling: Sampling) -> int:
+        """All of them."""
+        return self.spent(sampling)[-1]
 
 
 def blocks_of(recipe: Recipe, asked: Asked, subjects: Sequence[Subject]) -> list[Block]:
     """All images of a trial, in batches; they depend on the recipe alone, and so do the bits of what is made."""
     blocks = []
-    for name in recipe.attack.methods:
+    for found in rounds_of(recipe):
         for subject in subjects:
-            for question in subject.asked(asked):
-                if question in UNMEASURED and name != REPLAY:
-                    continue
-                pairs = [(prompt, seed) for prompt in asked[question] for seed in seeds_of(recipe, question)]
-                size = recipe.sampling.batch
-                parts = [tuple(pairs[start : start + size]) for start in range(0, len(pairs), size)]
-                blocks += [Block(name, subject, question, number, part) for number, part in enumerate(parts)]
+            for question in found.questions(subject, asked):
+                blocks += _blocks(recipe, found, subject, question, asked)
     return blocks
+
+
+def _blocks(recipe: Recipe, found: Round, subject: Subject, question: Question, asked: Asked) -> list[Block]:
+    """The images of one round, model and question."""
+    prompts = asked[question]
+    chosen, seeds = [prompts[place] for place in found.places(prompts)], found.seeds(recipe, question)
+    pairs = [(prompt, seed) for prompt in chosen for seed in seeds]
+    size = found.settings.chunk * len(seeds) if found.settings else recipe.sampling.batch
+    parts = [tuple(pairs[start : start + size]) for start in range(0, len(pairs), size)]
+    blocks = [Block(found, subject, question, number, part) for number, part in enumerate(parts)]
+    if found.settings is None:
+        return blocks
+    others = others_of(question, asked)
+    return [replace(block, others=tuple(others.get(prompt) for prompt in block.prompts)) for block in blocks]
 
 
 def make_images(
@@ -84,22 +112,34 @@ def make_images(
 ) -> None:
     """Make the blocks that are not in ``partial`` yet; each checkpoint is loaded once.
 
+    Args:
+        recipe: how.
+        blocks: what.
+        open_checkpoint: opens a subject's checkpoint.
+        partial: where they go.
+        bar: advances by the denoiser calls that were made.
+
     Raises:
-        ExciseError: a checkpoint that cannot be loaded, or that gives broken pixels.
+        ExciseError: a checkpoint that cannot be loaded or attacked, or that gives broken pixels.
     """
     left = [block for block in blocks if not block.stored(partial).exists()]
-    for checkpoint in dict.fromkeys(block.subject.checkpoint for block in left):
+    for path in dict.fromkeys(block.subject.checkpoint for block in left):
         device = pick_device(recipe.model.device)
         dtype = pick_dtype(recipe.model.dtype, device)
-        pipeline = open_checkpoint(checkpoint).load(dtype, device, recipe.model.offload)
-        for subject in dict.fromkeys(block.subject for block in left if block.subject.checkpoint == checkpoint):
+        checkpoint = open_checkpoint(path)
+        side = checkpoint.side(recipe.sampling.size)
+        pipeline = checkpoint.load(dtype, device, recipe.model.offload)
+        for subject in dict.fromkeys(block.subject for block in left if block.subject.checkpoint == path):
             with _changed(pipeline, subject):
                 for block in (block for block in left if block.subject == subject):
-                    bar.set_postfix_str(f"{subject.label}, {block.question.label}")
-                    _make(recipe, pipeline, block, partial)
-                    bar.update(len(block.pairs))
+                    bar.set_postfix_str(", ".join([*_names(block), subject.label, block.question.label]))
+                    _make(recipe.sampling, pipeline, side, block, partial, bar)
         del pipeline
         gc.collect()
+
+
+def _names(block: Block) -> list[str]:
+    return [] if block.round.attack == REPLAY else [block.round.name]
 
 
 def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextManager[None]:
@@ -107,26 +147,51 @@ def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextMa
     return nullcontext() if subject.change is None else patched(denoiser(pipeline), changes_of(subject.change()))
 
 
-def _make(recipe: Recipe, pipeline: DiffusionPipeline, block: Block, partial: Path) -> None:
-    started, chosen = time.monotonic(), attack(block.attack)
-    targets = list(dict.fromkeys(prompt for prompt, _ in block.pairs))
-    budget = Budget.of(recipe.attack.settings(block.attack))
-    triggers = dict(zip(targets, chosen.find(pipeline, targets, budget), strict=True))
-    images = chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in block.pairs], recipe.sampling)
+def _make(sampling: Sampling, pipeline: DiffusionPipeline, side: int, block: Block, partial: Path, bar: Bar) -> None:
+    started, chosen, budget = time.monotonic(), attack(block.round.attack), block.round.budget(sampling)
+    images, told, before = [], [], 0
+    with closing(chosen.find(pipeline, _targets(block, side), budget)) as search:
+        for found, spent in zip(search, block.spent(sampling), strict=True):
+            triggers = dict(zip(block.prompts, found.triggers, strict=True))
+            images.append(chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in block.pairs], sampling))
+            told.append([trigger.text for trigger in found.triggers])
+            bar.update(spent - before)
+            before = spent
     seconds = torch.tensor(time.monotonic() - started, dtype=torch.float64)
-    write_tensors(block.stored(partial), {"images": images, "seconds": seconds})
+    if block.round.attack != REPLAY:
+        write_json(block.told(partial), told)
+    write_tensors(block.stored(partial), {"images": torch.stack(images), "seconds": seconds})
+
+
+def _targets(block: Block, side: int) -> list[Target]:
+    """What a block's search is for; of replay, which has no use for images, prompts alone."""
+    if block.round.attack == REPLAY:
+        return [Target(prompt) for prompt in block.prompts]
+    others = block.others or (None,) * len(block.prompts)
+    shown = [prompt for prompt in (*block.prompts, *others) if prompt is not None]
+    pictures = {prompt: load_target(prompt, side, side).image for prompt in dict.fromkeys(shown)}
+    return [
+        Target(prompt, pictures[prompt], Target(other, pictures[other]) if other else None)
+        for prompt, other in zip(block.prompts, others, strict=True)
+    ]
 
 
 def join_images(blocks: Sequence[Block], partial: Path, folder: Path) -> None:
     """Join finished blocks in ``folder``, laid out as `excise.run.images` reads it."""
     folder.mkdir()
     seconds: dict[str, float] = defaultdict(float)
-    for (name, subject, question), found in groupby(blocks, key=lambda b: (b.attack, b.subject, b.question)):
-        parts = list(found)
+    triggers: dict[str, dict[str, dict[str, list[str]]]] = defaultdict(lambda: defaultdict(dict))
+    for (found, subject, question), group in groupby(blocks, key=lambda b: (b.round, b.subject, b.question)):
+        parts = list(group)
         made = [load_file(block.stored(partial)) for block in parts]
         seeds = len({seed for block in parts for _, seed in block.pairs})
-        images = torch.cat([part["images"] for part in made]).unflatten(0, (-1, seeds))
-        (folder / name).mkdir(exist_ok=True)
-        write_images(folder, name, subject.name, question, images)
+        for place, key in enumerate(found.keys):
+            images = torch.cat([part["images"][place] for part in made]).unflatten(0, (-1, seeds))
+            write_images(folder, key, subject.name, question, images)
+            if found.attack != REPLAY:
+                told = [json.loads(block.told(partial).read_text(encoding="utf-8"))[place] for block in parts]
+                triggers[key][subject.name][question.key] = [text for texts in told for text in texts]
         seconds[subject.name] += sum(float(part["seconds"]) for part in made)
+    for key, found_by in triggers.items():
+        write_triggers(folder, key, found_by)
     write_seconds(folder, seconds)

@@ -15,7 +15,7 @@ from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import JUDGED, NEIGHBOURS, NEVER_SEEN, UNMEASURED, USEFULNESS, Question
 from excise.run.images import image_size, read_images, stored
-from excise.trial.blocks import REPLAY
+from excise.trial.rounds import REPLAY, REPLAYED, Round
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
 from excise.verdict.measured import Agrees, Measured, ModelMeasures
@@ -45,7 +45,7 @@ class Trial:
     targets: Mapping[Question, list[Target]]
     """Training images of every question that has them."""
     clusters: Mapping[Question, list[str]]
-    others: tuple[str, ...] = ()
+    others: tuple[Round, ...] = ()
     """Attacks beside replay."""
 
     @classmethod
@@ -55,7 +55,7 @@ class Trial:
         images: Path,
         instruments: Instruments,
         subjects: Sequence[Subject],
-        attacks: Sequence[str] = (REPLAY,),
+        rounds: Sequence[Round] = (),
     ) -> Trial:
         """Load the training images at the size of what was drawn.
 
@@ -73,7 +73,7 @@ class Trial:
             if question not in UNMEASURED
         }
         clusters = {question: estimates.clusters_of(prompts) for question, prompts in asked.items()}
-        others = tuple(name for name in attacks if name != REPLAY)
+        others = tuple(found for found in rounds if found.attack != REPLAY)
         return cls(asked, images, instruments, targets, clusters, others)
 
     def drawn(self, name: str, question: Question, attack: str = REPLAY) -> Iterator[Tensor]:
@@ -83,7 +83,7 @@ class Trial:
     def measure_images(self, subject: Subject) -> ModelMeasures:
         """Measures of every image of one model."""
         agrees, beside = (self._agrees(subject, question) for question in USEFULNESS)
-        others = {attack: self._measured(subject, attack) for attack in self.others}
+        others = {key: self._measured(subject, found, key) for found in self.others for key in found.keys}
         return ModelMeasures(sets=self._measured(subject), other_attacks=others, agrees=agrees, neighbours_agree=beside)
 
     def _agrees(self, subject: Subject, question: Question) -> Agrees | None:
@@ -94,19 +94,19 @@ class Trial:
         told = judge_images(judge, pictures, [prompt.text for prompt in self.asked[question]])
         return tuple(None if row is None else tuple(row) for row in told)
 
-    def _measured(self, subject: Subject, attack: str = REPLAY) -> dict[str, Measured]:
-        tools = self.instruments
-        return {
-            question.key: estimates.measure_images(
-                self.drawn(subject.name, question, attack),
-                self.targets[question],
-                self.clusters[question],
+    def _measured(self, subject: Subject, found: Round = REPLAYED, key: str = REPLAY) -> dict[str, Measured]:
+        tools, measured = self.instruments, {}
+        for question in found.questions(subject, list(self.targets)):
+            chosen = found.places(self.asked[question])
+            measured[question.key] = estimates.measure_images(
+                self.drawn(subject.name, question, key),
+                [self.targets[question][place] for place in chosen],
+                [self.clusters[question][place] for place in chosen],
                 tools.rule,
                 tools.sscd,
                 tools.device,
             )
-            for question in subject.asked(list(self.targets))
-        }
+        return measured
 
     def result(
         self, subject: Subject, measured: ModelMeasures, base: ModelMeasures, weights_changed: int | None
@@ -124,13 +124,17 @@ class Trial:
         neighbours = None
         if NEIGHBOURS in self.asked:
             neighbours = self._usefulness(name, NEIGHBOURS, measured.neighbours_agree, base.neighbours_agree)
-        others = {attack: self._replications(subject, measured.other_attacks[attack], attack) for attack in self.others}
+        others = {
+            key: self._replications(subject, measured.other_attacks[key], found, key)
+            for found in self.others
+            for key in found.keys
+        }
         return ModelResult(
             label=subject.label,
             colour=subject.colour,
             checkpoint=str(subject.checkpoint),
             weights_changed=weights_changed,
-            sets=self._replications(subject, measured.sets, REPLAY),
+            sets=self._replications(subject, measured.sets),
             other_attacks=others,
             agreement=ordinary.agreement,
             drift=ordinary.drift,
@@ -138,17 +142,16 @@ class Trial:
             seed_diversity=estimates.seed_diversity(self.drawn(name, JUDGED), self.clusters[JUDGED]),
         )
 
-    def _replications(self, subject: Subject, sets: Mapping[str, Measured], attack: str) -> dict[str, Replication]:
-        """One model's rates under one attack, by question."""
-        return {
-            question.key: estimates.replication(
-                sets[question.key],
-                self.instruments.rule,
-                self.clusters[question],
-                estimates.seed_diversity(self.drawn(subject.name, question, attack), self.clusters[question]),
-            )
-            for question in subject.asked(list(self.targets))
-        }
+    def _replications(
+        self, subject: Subject, sets: Mapping[str, Measured], found: Round = REPLAYED, key: str = REPLAY
+    ) -> dict[str, Replication]:
+        """One model's rates in one round, by question."""
+        rates = {}
+        for question in found.questions(subject, list(self.targets)):
+            clusters = [self.clusters[question][place] for place in found.places(self.asked[question])]
+            diversity = estimates.seed_diversity(self.drawn(subject.name, question, key), clusters)
+            rates[question.key] = estimates.replication(sets[question.key], self.instruments.rule, clusters, diversity)
+        return rates
 
     def _usefulness(self, name: str, question: Question, agrees: Agrees | None, base: Agrees | None) -> Usefulness:
         clusters = self.clusters[question]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
-from excise.verdict.models import Check, Estimate, Interval, ModelResult, Relation, Status, Threshold, Usefulness
+from excise.verdict.making import make_check
+from excise.verdict.models import Check, Estimate, ModelResult, Relation, Threshold, Usefulness
+from excise.verdict.search_checks import search_checks
+from excise.verdict.searched import Comparison, Point
 
 _RIGHT = ("passed", "not required", "not applicable")
 NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
@@ -25,7 +28,12 @@ IDENTIFIED = (HELD_OUT_VERBATIM, Question(Place.LOCATED, Kind.VERBATIM))
 
 
 def decide(
-    models: Mapping[str, ModelResult], threshold: Threshold, kinds: Iterable[str], limits: Limits
+    models: Mapping[str, ModelResult],
+    threshold: Threshold,
+    kinds: Iterable[str],
+    limits: Limits,
+    attacks: Mapping[str, Point] | None = None,
+    comparisons: Sequence[Comparison] = (),
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """Every check, and the reasons against acceptance; the edit is accepted when there is none.
 
@@ -34,8 +42,11 @@ def decide(
         threshold: the rule, and how often it errs.
         kinds: kinds of memorized prompt in the recipe's table; a check of another kind is not applicable.
         limits: the recipe's.
+        attacks: what was searched by; a check of an attack that was not made is not there.
+        comparisons: what that brought back, as `excise.verdict.compare` gives it.
     """
-    checks = _checks(models, threshold, set(kinds), limits)
+    kinds = set(kinds)
+    checks = (*_checks(models, threshold, kinds, limits), *search_checks(attacks or {}, comparisons, kinds, limits))
     reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
     of_edited = [(check.set, check.status) for check in checks if check.name in LIMITS.values()]
     held_out = {status for key, status in of_edited if key is not None and question(key).place == Place.HELD_OUT}
@@ -63,7 +74,7 @@ def _checks(
     others = {name: found for name, found in models.items() if name not in ("base", "edited")}
     return (
         _replication(models, "base", asked_of_base(kinds), "base_replication", limits, kinds, "at least"),
-        _check(
+        make_check(
             "false_positives",
             "never-seen images that count as replicated, base",
             "base",
@@ -92,7 +103,7 @@ def _usefulness(
     applicable = found is not None
     agreement = found.agreement if found else None
     return (
-        _check(
+        make_check(
             f"{prefix}agreement_drop",
             f"loss of caption agreement on {asked}, edited against base",
             "edited",
@@ -104,7 +115,7 @@ def _usefulness(
             missing=NO_JUDGE,
             inapplicable=None if applicable else _NO_NEIGHBOURS,
         ),
-        _check(
+        make_check(
             f"{prefix}drift",
             f"drift of images for {asked}, edited against base",
             "edited",
@@ -127,7 +138,7 @@ def _identification(models: Mapping[str, ModelResult], asked: Question, limits: 
         limit = round(min(1.0, (twin.value if twin else 2 * chance) + limits.identification), 6)
     elif limits.identification is not None:
         limit = limits.identification
-    return _check(
+    return make_check(
         "identification",
         f"{asked.label} images whose own training image is the nearest, edited",
         "edited",
@@ -153,7 +164,7 @@ def _replication(
     """A check of one model's memorization rate on one question, with every other model's beside it."""
     rates = {other: found.sets[asked.key].rate for other, found in models.items() if asked.key in found.sets}
     found = rates.pop(model, None)
-    return _check(
+    return make_check(
         name,
         f"replication of {asked.label} prompts, {model}",
         model,
@@ -166,63 +177,6 @@ def _replication(
         missing=missing_of(asked),
         inapplicable=None if asked.kind in kinds else _NO_SUCH_KIND,
     )
-
-
-def _check(
-    name: str,
-    question: str,
-    model: str,
-    key: str | None,
-    limit: float | None,
-    *,
-    found: Estimate | None,
-    missing: str,
-    cases: int | None = None,
-    relation: Relation = "at most",
-    controls: Mapping[str, Estimate | None] | None = None,
-    inapplicable: str | None = None,
-) -> Check:
-    """One line of the verdict; ``missing`` says why nothing was found where nothing was, ``inapplicable`` why nothing
-    could be."""
-    good: bool | None = None
-    clear: bool | None = None
-    status: Status
-    value, interval = (found.value, found.interval) if found else (None, None)
-    note = "" if found else missing
-    if inapplicable is not None:
-        status, note = "not applicable", inapplicable
-    elif limit is None:
-        status = "not required"
-    elif value is None:
-        status, good = "not measured", False
-    else:
-        good, clear = _compare(value, interval, relation, limit)
-        status = "passed" if good else "failed"
-        if good and clear is False:
-            note = "the interval reaches past the limit: more prompts would be needed to be certain"
-    return Check(
-        name=name,
-        question=question,
-        model=model,
-        set=key,
-        value=value,
-        interval=interval,
-        relation=relation,
-        limit=limit,
-        status=status,
-        passed=good,
-        clear=clear,
-        controls={other: beside for other, beside in (controls or {}).items() if beside},
-        note=note,
-        cases=cases,
-    )
-
-
-def _compare(value: float, interval: Interval, relation: Relation, limit: float) -> tuple[bool, bool | None]:
-    """Whether the value keeps to the limit, and the far end of its interval too; None without an interval."""
-    sign, far_end = (1.0, 1) if relation == "at most" else (-1.0, 0)
-    good = sign * value <= sign * limit
-    return good, (good and sign * interval[far_end] <= sign * limit) if interval else None
 
 
 def _reason(check: Check) -> str:

@@ -10,22 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from excise.files.models import Count, Part
+from excise.verdict.searched import Attacked, Certificate, Comparison, Estimate, Fate, Interval, Point, Rate
 
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Interval = tuple[float, float] | None
-"""Two ends; None where a single case gives none."""
+__all__ = ["Comparison", "Estimate", "Interval", "Rate"]
+
 Rates = tuple[Rate, Rate] | None
 Status = Literal["passed", "failed", "not measured", "not required", "not applicable"]
 Relation = Literal["at most", "at least"]
 FEW = 3
 """Independent cases below which a check that is passed says little."""
-
-
-class Estimate(Part):
-    """A quantity with its 95 % interval."""
-
-    value: float
-    interval: Interval
 
 
 class Replication(Part):
@@ -175,10 +168,21 @@ class Evidence(Part):
     without_image: Count
 
 
+class Certificates(Part):
+    """certificate.json."""
+
+    false_discovery: Rate
+    """The rate at which images are told apart from those of a model that never saw them."""
+    images: tuple[Certificate, ...]
+    passed: Count
+    may_be_wrong: Count
+    """How many of those that passed are kept for all that, by estimate."""
+
+
 class Verdict(Part):
     """verdict.json."""
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     recipe: str
     settings: dict[str, Any]
     accepted: bool
@@ -187,6 +191,14 @@ class Verdict(Part):
     threshold: Threshold
     kinds: tuple[str, ...]
     models: dict[str, ModelResult]
+    fate: Fate = "not searched"
+    """What became of the images, as far as these attacks tell."""
+    attacks: dict[str, Point] = Field(default_factory=dict)
+    """Every attack at every point, by its name in ``images``; empty where replay is the only one."""
+    attacked: tuple[Attacked, ...] = ()
+    """What they brought back, image by image."""
+    comparisons: tuple[Comparison, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
     evidence: Evidence
     seconds: dict[str, float]
     images: dict[str, str]

@@ -1,0 +1,177 @@
+"""Gradients of the loss that a denoiser is trained by, with respect to the text that it is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from excise.diffusion.load import denoiser, execution_device
+from excise.diffusion.process import Process
+from excise.diffusion.text_inputs import TIMESTEP, UNBATCHED, latents_name, nested, seen_call, text_inputs
+from excise.errors import ExciseError
+from excise.mathematics import noising
+from excise.recipe import Sampling
+
+log = logging.getLogger(__name__)
+
+
+class TextLoss:
+    """The training loss of a model as a function of its text, for some prompts: their other inputs stay as they are."""
+
+    def __init__(self, pipeline: DiffusionPipeline, texts: Sequence[str], sampling: Sampling) -> None:
+        """Ask the pipeline once for each prompt.
+
+        Raises:
+            ExciseError: a pipeline or scheduler that is not known.
+        """
+        names = text_inputs(type(pipeline).__name__)
+        calls = [seen_call(pipeline, text, sampling) for text in texts]
+        self.process = Process.of(pipeline.scheduler)
+        self.network: Any = denoiser(pipeline)
+        self.device = execution_device(pipeline)
+        self.text = {name: self._stacked(calls, name) for name in names}
+        """What the pipeline gives for the prompts: ``(prompts, ...)``."""
+        self._latents = latents_name(calls[0])
+        first = calls[0][TIMESTEP].flatten()[0]
+        self._scale = float(first) / float(pipeline.scheduler.timesteps[0])
+        self._whole = not first.is_floating_point()
+        others = calls[0].keys() - {*names, self._latents, TIMESTEP}
+        batched = {key for key in others if torch.is_tensor(calls[0][key]) and key not in UNBATCHED}
+        self._rows = {key: self._stacked(calls, key) for key in batched}
+        self._shared = {key: calls[0][key] for key in others - batched}
+
+    @staticmethod
+    def _stacked(calls: Sequence[Mapping[str, Any]], name: str) -> Tensor:
+        return torch.cat([call[name] for call in calls])
+
+    def rows(
+        self, text: Mapping[str, Tensor], latents: Tensor, noise: Tensor, timesteps: Tensor, prompts: Tensor
+    ) -> Tensor:
+        """The loss of each row, in float32 or better: ``(rows,)``.
+
+        Args:
+            text: ``(prompts, ...)`` for each of the model's text inputs.
+            latents: ``(rows, ...)``, of the row's image.
+            noise: ``(rows, ...)``.
+            timesteps: ``(rows,)``, as `Process.draw` gives them.
+            prompts: whose text each row sees, ``(rows,)``.
+        """
+        shown, target = self.process.task(latents, noise, timesteps)
+        dtype, where = self.network.dtype, prompts.to(self.device)
+        told = (timesteps * self._scale).to(self.device, torch.int64 if self._whole else torch.float32)
+        given = {key: value[where] for key, value in self._rows.items()} | self._shared
+        given |= {name: value[where].to(dtype) for name, value in text.items()}
+        given |= {self._latents: shown.to(dtype), TIMESTEP: told, "return_dict": False}
+        said = self.network(**nested(given))[0]
+        if said.shape[1] == 2 * target.shape[1]:  # and how sure it is, which the loss of the mean leaves alone
+            said = said.chunk(2, dim=1)[0]
+        return noising.squared_error(said.to(target.dtype), target)
+
+    def gradient(
+        self, text: Mapping[str, Tensor], latents: Tensor, noise: Tensor, timesteps: Tensor, size: int
+    ) -> tuple[dict[str, Tensor], Tensor, int]:
+        """The gradient of each prompt's mean loss with respect to its own text.
+
+        Args:
+            text: ``(prompts, ...)`` for each of the model's text inputs.
+            latents: ``(prompts, ...)``, of the prompts' images.
+            noise: ``(prompts, samples, ...)``.
+            timesteps: ``(prompts, samples)``.
+            size: rows denoised together at most; where the device runs out of memory they are halved.
+
+        Returns:
+            The gradients, as ``text``; the losses ``(prompts,)``; and the size that did.
+
+        Raises:
+            ExciseError: not even one row fits; gradients that are not finite, or none at all.
+        """
+        count, samples = timesteps.shape
+        prompts = torch.arange(count).repeat_interleave(samples)
+        leaves = {name: value.detach().requires_grad_() for name, value in text.items()}
+        sums = {name: torch.zeros_like(value) for name, value in text.items()}
+        losses = torch.zeros(count, dtype=latents.dtype, device=latents.device)
+
+        def add(start: int, stop: int) -> None:
+            part = prompts[start:stop]
+            rows = self.rows(
+                leaves,
+                latents[part.to(latents.device)],
+                noise.flatten(0, 1)[start:stop].to(latents),
+                timesteps.flatten()[start:stop],
+                part,
+            )
+            found = torch.autograd.grad(rows.sum() / samples, list(leaves.values()))
+            for total, value in zip(sums.values(), found, strict=True):
+                total += value
+            losses.index_add_(0, part.to(losses.device), rows.detach() / samples)
+
+        with torch.enable_grad():
+            size = in_halves(add, count * samples, size)
+        self._refuse_useless(sums)
+        return sums, losses, size
+
+    def _refuse_useless(self, found: Mapping[str, Tensor]) -> None:
+        dtype = str(self.network.dtype).removeprefix("torch.")
+        cure = "choose a milder edit" if dtype == "float32" else "set model.dtype = 'float32'"
+        if not all(value.isfinite().all() for value in found.values()):
+            raise ExciseError(f"attack.embedding: gradients in {dtype} are NaN or infinite; {cure}")
+        if not any(value.any() for value in found.values()):
+            raise ExciseError(f"attack.embedding: gradients in {dtype} are all zero: the text changes nothing; {cure}")
+
+
+def in_halves(work: Callable[[int, int], None], count: int, size: int) -> int:
+    """``work(start, stop)`` for all of ``count`` rows, at most ``size`` together, halved where memory runs out.
+
+    ``work`` must leave nothing behind when it fails.
+
+    Returns:
+        The size that did.
+
+    Raises:
+        ExciseError: not even one row fits.
+    """
+    start = 0
+    while start < count:
+        stop = min(count, start + size)
+        try:
+            work(start, stop)
+        except torch.OutOfMemoryError as error:
+            if stop - start == 1:
+                raise ExciseError(
+                    "attack.embedding: the device has not enough memory for the gradient of even one image; set "
+                    "gradient_checkpointing = true there, use a smaller model.dtype, or a larger device"
+                ) from error
+            size = (stop - start) // 2
+            log.warning("out of memory with the gradients of %d rows; going on with %d", stop - start, size)
+            torch.cuda.empty_cache()
+            continue
+        start = stop
+    return size
+
+
+@contextmanager
+def activations_recomputed(pipeline: DiffusionPipeline, wanted: bool) -> Iterator[None]:
+    """Within the block, gradients keep few activations and compute the others again, if that is wanted.
+
+    Raises:
+        ExciseError: the denoiser cannot.
+    """
+    network: Any = denoiser(pipeline)
+    if not wanted:
+        yield
+        return
+    if not network._supports_gradient_checkpointing:
+        raise ExciseError(
+            f"attack.embedding.gradient_checkpointing: a {type(network).__name__} cannot; leave the key out"
+        )
+    network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        network.disable_gradient_checkpointing()

@@ -1,0 +1,61 @@
+"""How a model was trained to see noise, as its scheduler states it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from excise.errors import ExciseError
+from excise.mathematics import noising
+
+Predicted = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
+
+
+@dataclass(frozen=True)
+class Process:
+    """How a scheduler's model was trained to see noise."""
+
+    predicts: Predicted
+    steps: int
+    """Timesteps of training."""
+    signal: Tensor | None
+    """Cumulative product of alphas, ``(steps,)``; None for flow matching."""
+    shift: float = 1.0
+
+    @classmethod
+    def of(cls, scheduler: Any) -> Process:
+        """That of a scheduler.
+
+        Raises:
+            ExciseError: it states neither alphas nor a flow.
+        """
+        config, name = scheduler.config, type(scheduler).__name__
+        predicts = cast(Predicted, config.get("prediction_type") or "epsilon")
+        if name.startswith("FlowMatch") or predicts == "flow_prediction" or config.get("use_flow_sigmas"):
+            moved = 1.0 if config.get("use_dynamic_shifting") else config.get("shift") or config.get("flow_shift")
+            return cls("flow_prediction", config.num_train_timesteps, None, float(moved or 1.0))
+        if predicts not in ("epsilon", "v_prediction", "sample") or not hasattr(scheduler, "alphas_cumprod"):
+            raise ExciseError(
+                f"scheduler: a {name} that predicts {predicts!r} states no noise that its model was given"
+            )
+        return cls(predicts, config.num_train_timesteps, scheduler.alphas_cumprod.double().cpu())
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Timesteps ``(count,)`` as in training: float64 where noise is a flow, else whole numbers."""
+        if self.signal is not None:
+            return torch.randint(self.steps, (count,), generator=generator)
+        uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+        return self.steps * noising.shifted(uniform, self.shift)
+
+    def task(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """What the denoiser is shown, and what it is to say: both as ``latents``."""
+        if self.signal is None:
+            return noising.straight(latents, noise, timesteps / self.steps), noising.flow(latents, noise)
+        signal = self.signal[timesteps]
+        shown = noising.variance_preserving(latents, noise, signal)
+        if self.predicts == "v_prediction":
+            return shown, noising.velocity(latents, noise, signal)
+        return shown, noise if self.predicts == "epsilon" else latents

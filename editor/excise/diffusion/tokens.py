@@ -1,0 +1,133 @@
+"""Tokens of a pipeline's prompts: its words, texts that come back as the same tokens, gradients at embeddings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+from transformers import T5EncoderModel
+
+from excise.diffusion.load import execution_device
+from excise.diffusion.text_inputs import TEXT_INPUTS
+from excise.errors import ExciseError
+
+ENCODED = {
+    "StableDiffusionPipeline": (0,),
+    "StableDiffusionXLPipeline": (0, 2),
+    "StableDiffusion3Pipeline": (0, 2),
+    "FluxPipeline": (0, 1),
+    "PixArtAlphaPipeline": (0,),
+    "PixArtSigmaPipeline": (0,),
+}
+"""By pipeline, where in what ``encode_prompt`` gives the denoiser's text inputs are, in the order of `TEXT_INPUTS`."""
+
+
+def check_tokens(pipeline: str) -> None:
+    """Refuse a pipeline whose prompts are not searched for.
+
+    Raises:
+        ExciseError: it is not of `ENCODED`.
+    """
+    if pipeline not in ENCODED:
+        raise ExciseError(
+            f"attack.methods: 'prompt' cannot attack a {pipeline}, which puts instructions or other tokens around a "
+            f"prompt; it can attack {', '.join(ENCODED)}: leave it out of the recipe"
+        )
+
+
+class Vocabulary:
+    """The words of a pipeline's first tokenizer. Where it has others, they read the same text."""
+
+    def __init__(self, pipeline: DiffusionPipeline) -> None:
+        """Take note of its tokens."""
+        check_tokens(type(pipeline).__name__)
+        self._tokenizer: Any = pipeline.tokenizer
+        self._special = frozenset(self._tokenizer.all_special_ids)
+        tokens = [token for token in range(len(self._tokenizer)) if token not in self._special]
+        texts = self._tokenizer.batch_decode([[token] for token in tokens])
+        self.seen = torch.tensor(
+            [token for token, text in zip(tokens, texts, strict=True) if text.strip().isprintable()]
+        )
+        """Tokens that are something to see, words and pieces of them: int64, rising."""
+
+    def ids(self, text: str) -> list[int]:
+        """Tokens of a text with those that the tokenizer adds, cut to what the encoder reads."""
+        most = self._tokenizer.model_max_length
+        found: list[int] = self._tokenizer(text, truncation=True, max_length=min(most, 512)).input_ids
+        return found
+
+    def places(self, text: str) -> list[int]:
+        """Places of the text's own tokens among its `ids`."""
+        return [place for place, token in enumerate(self.ids(text)) if token not in self._special]
+
+    def replaced(self, text: str, place: int, token: int) -> str | None:
+        """The text with another token at a place; None if what one would type does not come back as these tokens."""
+        ids = self.ids(text)
+        ids[place] = token
+        found: str = self._tokenizer.decode([token for token in ids if token not in self._special]).strip()
+        return found if self.ids(found) == ids else None
+
+
+def embeddings_of(pipeline: DiffusionPipeline) -> list[nn.Module]:
+    """Token embeddings of the encoders that read the first tokenizer's tokens; the first one's is among them."""
+    run: Any = pipeline
+    first, found = run.tokenizer.get_vocab(), []
+    for place in ("", "_2", "_3"):
+        tokenizer, encoder = getattr(run, f"tokenizer{place}", None), getattr(run, f"text_encoder{place}", None)
+        if tokenizer is not None and encoder is not None and tokenizer.get_vocab() == first:
+            called = (
+                encoder.encoder if isinstance(encoder, T5EncoderModel) else encoder
+            )  # T5 has one that is not called
+            found.append(called.get_input_embeddings())
+    return found
+
+
+def token_gradients(pipeline: DiffusionPipeline, texts: Sequence[str], wanted: Mapping[str, Tensor]) -> list[Tensor]:
+    """Gradients at the token embeddings of some prompts, given those at the denoiser's text inputs.
+
+    Args:
+        pipeline: its encoders are differentiated.
+        texts: the prompts.
+        wanted: gradients by name of the text input, ``(prompts, ...)``.
+
+    Returns:
+        Float32 ``(prompts, tokens, width)`` for each of `embeddings_of`: tokens as the encoder reads them, padding too.
+    """
+    run, name = _run(pipeline), type(pipeline).__name__
+    known = inspect.signature(run.encode_prompt).parameters
+    absent = {key: None for key in ("prompt_2", "prompt_3") if key in known}
+    plain = {"do_classifier_free_guidance": False} if "do_classifier_free_guidance" in known else {}
+    layers = embeddings_of(pipeline)
+    with torch.enable_grad(), _leaves(layers) as leaves:
+        given = run.encode_prompt(
+            prompt=list(texts), device=execution_device(pipeline), num_images_per_prompt=1, **absent, **plain
+        )
+        told = {key: given[place] for key, place in zip(TEXT_INPUTS[name], ENCODED[name], strict=True)}
+        read = {key: value for key, value in told.items() if value.requires_grad}  # Flux: states are of other tokens
+        along = [wanted[key].to(value) for key, value in read.items()]
+        found = torch.autograd.grad(list(read.values()), leaves, along)
+    return [value.float() for value in found]
+
+
+def _run(pipeline: DiffusionPipeline) -> Any:
+    return pipeline
+
+
+@contextmanager
+def _leaves(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within the block, what each layer gives is where its gradient ends; in the order in which they are called."""
+    leaves: list[Tensor] = []
+
+    def cut(_layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_())
+        return leaves[-1]
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(layer.register_forward_hook(cut).remove)
+        yield leaves

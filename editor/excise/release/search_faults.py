@@ -1,0 +1,50 @@
+"""What a record says of searches, against what follows from what they brought back, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from excise.prompts.questions import NEVER_SEEN, question
+from excise.recipe import Recipe
+from excise.trial.found import points_of
+from excise.verdict.compare import certify, compare
+from excise.verdict.models import Verdict
+
+
+def search_faults(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
+    """What contradicts the recipe or itself, each in a sentence that begins with the field.
+
+    Args:
+        verdict: of a record.
+        recipe: the record's.
+    """
+    attacks, rows = points_of(recipe), verdict.attacked
+    if verdict.attacks != attacks:
+        yield "attacks: not those of the recipe"
+        return
+    for place, row in enumerate(rows):
+        where = f"attacked.{place}"
+        if not question(row.set).memorized and row.set != NEVER_SEEN.key:
+            yield f"{where}.set: {row.set!r} is no set of images"
+        if not set(row.hits) <= set(attacks) or any(not {"base", "edited"} <= set(hits) for hits in row.hits.values()):
+            yield f"{where}.hits: of attacks or models that there are not, or without base and edited model"
+        elif any(count > attacks[key].seeds for key, hits in row.hits.items() for count in hits.values()):
+            yield f"{where}.hits: more images than were drawn"
+        if not all(-2.0 <= value <= 1.0 for value in row.likeness.values()):
+            yield f"{where}.likeness: beyond what there can be"
+    yield from _rates(verdict)
+    if verdict.comparisons != compare(attacks, rows):
+        yield "comparisons: not what follows from what was brought back"
+    if verdict.certificates != certify(attacks, rows, recipe.verdict.false_discovery):
+        yield "certificates: not what follows from what was brought back"
+
+
+def _rates(verdict: Verdict) -> Iterator[str]:
+    """Every rate under a search is that of its images."""
+    for name, model in verdict.models.items():
+        for key, sets in model.other_attacks.items():
+            for asked, found in sets.items():
+                hits = [row.hits[key].get(name, 0) for row in verdict.attacked if row.set == asked and key in row.hits]
+                rate = sum(hits) / (len(hits) * found.seeds) if hits else 0.0
+                if len(hits) != found.prompts or abs(rate - found.memorization_rate) > 1e-6:
+                    yield f"models.{name}.other_attacks.{key}.{asked}: not the rate of its images"

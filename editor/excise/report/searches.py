@@ -1,0 +1,157 @@
+"""What searches brought back, for readers: the word for it, its table, its curve, and the pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from excise.mathematics.intervals import rate_interval
+from excise.measures.replication import load_target
+from excise.prompts.questions import SHOWN, question, questions_of
+from excise.prompts.sets import PromptSets
+from excise.recipe import Recipe
+from excise.report.figures import STYLE, as_uri
+from excise.report.picture_rows import Pictures, data_uri, faded
+from excise.run.images import read_prompt, stored
+from excise.trial.rounds import REPLAY, Round, rounds_of
+from excise.trial.subjects import BASE, EDITED, TWIN
+from excise.verdict.models import Comparison, Verdict
+
+PICTURED = 24
+"""Images whose search is shown, of each question."""
+_FATES = {
+    "still there": "The images are still there: their own captions bring them back.",
+    "hidden": "The images are hidden, not gone: their captions bring them back no more, and a search does, more often "
+    "than from a model that never saw them.",
+    "gone": "The images are gone, as far as these attacks tell: no search brings back more of them than from a model "
+    "that never saw them.",
+    "not searched": "Whether the images are hidden or gone is not known: nothing but their captions was tried.",
+}
+_REPLAYED = (
+    "Only prompt replay was tried: each training caption as it stands, at a few seeds. Other prompts, embeddings found "
+    "by search, or further training may still bring an image back, and an edit that suppresses replication need not "
+    "have erased the image. Only the prompts of the recipe’s tables were tried."
+)
+
+
+def fate(verdict: Verdict) -> str:
+    """What became of the images, in a sentence."""
+    return _FATES[verdict.fate]
+
+
+def limits(verdict: Verdict) -> str:
+    """What the attacks that were made leave open."""
+    if not verdict.attacks:
+        return _REPLAYED
+    tried = sorted({point.attack for point in verdict.attacks.values()} - {REPLAY})
+    budgets = ", ".join(f"{name} search ({_budget(verdict, name)})" for name in tried)
+    return (
+        f"Tried were prompt replay and {budgets}, on {len(verdict.attacked)} images. With enough steps any model can "
+        "be made to draw any image, so a search counts only beside the same search on a model that never saw the "
+        "images. Stronger searches, other budgets, or further training may still bring an image back."
+    )
+
+
+def _budget(verdict: Verdict, attack: str) -> str:
+    points = [point for point in verdict.attacks.values() if point.attack == attack]
+    steps, ways = max(point.steps or 0 for point in points), list(dict.fromkeys(point.variant for point in points))
+    said = [f"{steps} steps"] if steps else []
+    said += [f"from: {', '.join(ways)}"] if any(ways) else []
+    return "; ".join(said) or "as it is"
+
+
+def final(verdict: Verdict) -> list[Comparison]:
+    """Comparisons at the end of each curve."""
+    ends: dict[tuple[str, str, str], Comparison] = {}
+    for found in verdict.comparisons:
+        point = verdict.attacks[found.attack]
+        ends[point.attack, point.variant, found.set] = found
+    return list(ends.values())
+
+
+def curves(verdict: Verdict) -> str | None:
+    """The rate of each model over the steps of each search, all memorized images together; None without a curve."""
+    ways = list(dict.fromkeys((p.attack, p.variant) for p in verdict.attacks.values() if p.steps is not None))
+    if not ways:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(min(9.4, 1.2 + 2.6 * len(ways)), 2.8), layout="constrained")
+        for axes, (attack, variant) in zip(figure.subplots(1, len(ways), squeeze=False)[0], ways, strict=True):
+            keys = {k: p for k, p in verdict.attacks.items() if (p.attack, p.variant) == (attack, variant)}
+            for name, memorized, label in ((BASE, True, "base"), (EDITED, True, "edited"), (TWIN, True, "twin"),
+                                           (EDITED, False, "edited, never-seen images")):  # fmt: skip
+                drawn = {k: _rate(verdict, k, name, memorized) for k in keys}
+                known = {keys[k].steps: found for k, found in drawn.items() if found is not None}
+                if not known:
+                    continue
+                steps, style = [float(step or 0) for step in known], "-" if memorized else ":"
+                colour = verdict.models[name].colour
+                axes.plot(
+                    steps, [100 * v for v, _, _ in known.values()], f"o{style}", ms=3.5, color=colour, label=label
+                )
+                if memorized:
+                    low, high = ([100 * found[end] for found in known.values()] for end in (1, 2))
+                    axes.fill_between(steps, low, high, color=colour, alpha=0.12, lw=0)
+            axes.set_xscale("log")
+            axes.set_xticks([p.steps for p in keys.values()], [str(p.steps) for p in keys.values()])
+            axes.minorticks_off()
+            axes.set_ylim(-3, 104)
+            axes.set_title(f"{attack}, from: {variant}" if variant else attack, fontsize=9)
+            axes.set_xlabel("steps of search")
+        figure.axes[0].set_ylabel("images brought back, %")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, ncols=4, loc="outside upper left")
+        return as_uri(figure)
+
+
+def _rate(verdict: Verdict, key: str, model: str, memorized: bool) -> tuple[float, float, float] | None:
+    rows = [
+        row for row in verdict.attacked if question(row.set).memorized is memorized and model in row.hits.get(key, {})
+    ]
+    if not rows:
+        return None
+    shares = [row.hits[key][model] / verdict.attacks[key].seeds for row in rows]
+    return rate_interval(shares, [row.cluster for row in rows])
+
+
+def grids(pictures: Pictures, recipe: Recipe, sets: PromptSets) -> list[dict[str, Any]]:
+    """What the first search of the recipe brought back at its end: per question ``title``, ``columns`` and ``prompts``.
+
+    Each prompt has ``caption`` and ``cells``: the training image, then each model's image that came nearest.
+    """
+    made = [found for found in rounds_of(recipe) if found.attack != REPLAY]
+    if not made:
+        return []
+    asked, found = questions_of(sets), []
+    for one in (one for one in SHOWN if one in asked):
+        models = [name for name in pictures.columns if one.key in _sets(pictures, made[0], name)]
+        if models:
+            prompts = asked[one]
+            places = made[0].places(prompts)[:PICTURED]
+            shown = [_cells(pictures, made[0], models, one.key, i, prompts[place]) for i, place in enumerate(places)]
+            columns = ["training image" if one.memorized else "never-seen image", *models]
+            found.append({"title": one.label.capitalize(), "round": made[0].keys[-1], "columns": columns,
+                          "prompts": shown})  # fmt: skip
+    return found
+
+
+def _sets(pictures: Pictures, made: Round, model: str) -> dict[str, Any]:
+    return dict(pictures.measures.models[model].other_attacks.get(made.keys[-1], {}))
+
+
+def _cells(pictures: Pictures, made: Round, models: list[str], key: str, index: int, prompt: Any) -> dict[str, Any]:
+    threshold, cells = pictures.verdict.threshold, list[dict[str, Any]]()
+    for name in models:
+        measured = _sets(pictures, made, name)[key]
+        likeness = [s - d for s, d in zip(measured.ssim[index], measured.distance[index], strict=True)]
+        best = likeness.index(max(likeness))
+        distance, ssim = measured.distance[index][best], measured.ssim[index][best]
+        drawn = read_prompt(stored(pictures.images, made.keys[-1], name, question(key)), index)[best]
+        holds = distance <= threshold.value and (threshold.ssim is None or ssim >= threshold.ssim)
+        cells.append({"uri": data_uri(drawn), "alt": f"{name}: {'replicates' if holds else 'does not'}", "yes": holds,
+                      "size": drawn.shape[-2:]})  # fmt: skip
+    target = load_target(prompt, *cells[0]["size"])
+    first = {"uri": data_uri(faded(target)), "alt": f"image of: {prompt.text}", "yes": None}
+    return {"caption": prompt.text, "cells": [first, *cells]}
