@@ -77,7 +77,7 @@ def curves(verdict: Verdict) -> str | None:
     if not ways:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(min(9.4, 1.2 + 2.6 * len(ways)), 2.8), layout="constrained")
+        figure = Figure(figsize=(min(9.4, max(6.0, 1.2 + 2.6 * len(ways))), 2.8), layout="constrained")
         for axes, (attack, variant) in zip(figure.subplots(1, len(ways), squeeze=False)[0], ways, strict=True):
             keys = {k: p for k, p in verdict.attacks.items() if (p.attack, p.variant) == (attack, variant)}
             for name, memorized, label in ((BASE, True, "base"), (EDITED, True, "edited"), (TWIN, True, "twin"),
