@@ -14,12 +14,12 @@ from excise.errors import ExciseError, explain_validation
 from excise.recipe.fields import HUB, Section, Source, hub_address
 from excise.recipe.inputs import Model, Prompts, Sampling
 from excise.recipe.judgement import Attack, Validate, Verdict
-from excise.recipe.method import PUBLISHED, Collect, Edit, Locate, RandomEdit
+from excise.recipe.method import PUBLISHED, Collect, Edit, Locate, ProjectEdit, RandomEdit
 from excise.recipe.publishing import Release
 
 __all__ = [
-    "HUB", "PUBLISHED", "Attack", "Collect", "Edit", "Locate", "Model", "Prompts", "RandomEdit", "Recipe", "Release",
-    "Sampling", "Section", "Source", "Validate", "Verdict", "hub_address", "load_recipe",
+    "HUB", "PUBLISHED", "Attack", "Collect", "Edit", "Locate", "Model", "ProjectEdit", "Prompts", "RandomEdit",
+    "Recipe", "Release", "Sampling", "Section", "Source", "Validate", "Verdict", "hub_address", "load_recipe",
 ]  # fmt: skip
 
 
