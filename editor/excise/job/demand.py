@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from excise.edits import method
 from excise.recipe import Recipe
-from excise.run.statistics import CONTROL, SETS, Demand, contrast_of, retained_sets
+from excise.run.statistics import CONTROL, RETAINED, SETS, Demand, contrast_of
 
 RANKING = ("column_energy",)
 """Kinds of statistics that ranking is made from."""
@@ -15,5 +15,6 @@ def demand_of(recipe: Recipe) -> Demand:
     sets = {"memorized", contrast_of(recipe.locate)} | ({CONTROL} if recipe.locate.evidence else set())
     needs = method(recipe.edit.method).NEEDS
     fitted = needs.statistics - set(RANKING)
-    sets |= set(retained_sets(recipe)) if needs.retained else set()
+    if needs.retained:
+        sets |= {name for name in RETAINED if name != "neighbours" or recipe.prompts.neighbours}
     return Demand(tuple(name for name in SETS if name in sets), (recipe.locate.rows,), RANKING, tuple(sorted(fitted)))

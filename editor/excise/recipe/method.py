@@ -94,7 +94,9 @@ class Edit(Section):
     """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
     places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept."""
     random: RandomEdit = RandomEdit()
+    """Settings of ``random``."""
     project: ProjectEdit = ProjectEdit()
+    """Settings of ``project``."""
 
     @property
     def settings(self) -> Section | None:

@@ -13,7 +13,7 @@ from excise.edits import Needs, method
 from excise.mathematics.statistics import STATISTICS, Statistic
 from excise.recipe import Recipe, Section
 from excise.run.layout import Run
-from excise.run.statistics import StatisticsFile, contrast_of, retained_sets
+from excise.run.statistics import RETAINED, StatisticsFile, contrast_of
 from excise.run.subspace import read_masks
 
 
@@ -29,8 +29,6 @@ class RunMaterial:
     """The set that the recipe contrasts memorized prompts with: ``contrast`` or ``empty``."""
     rows: str
     """The recipe's ``locate.rows``."""
-    retained: tuple[str, ...]
-    """Sets of prompts that are to be kept."""
     base: Checkpoint
 
     @classmethod
@@ -43,7 +41,6 @@ class RunMaterial:
             needs=method(name).NEEDS,
             contrast=contrast_of(recipe.locate),
             rows=recipe.locate.rows,
-            retained=retained_sets(recipe),
             base=base,
         )
 
@@ -74,7 +71,8 @@ class RunMaterial:
         if kind not in self.needs.statistics or (prompts == "retained" and not self.needs.retained):
             raise KeyError(f"the method's NEEDS do not name the statistic {kind!r} of {prompts} prompts")
         if prompts == "retained":
-            kept = [self._statistics.total(kind, name, self.rows, site.name) for name in self.retained]
+            names = [name for name in RETAINED if self._statistics.groups(name)]
+            kept = [self._statistics.total(kind, name, self.rows, site.name) for name in names]
             return STATISTICS[kind].merge(kept)
         name = self.contrast if prompts == "contrast" else prompts
         return self._statistics.total(kind, name, self.rows, site.name)

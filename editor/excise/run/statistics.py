@@ -21,7 +21,7 @@ from torch import Tensor
 from excise.errors import ExciseError
 from excise.mathematics.column_energy import ColumnEnergy
 from excise.mathematics.statistics import STATISTICS, Statistic
-from excise.recipe import Locate, Recipe
+from excise.recipe import Locate
 from excise.run.layout import Run
 
 CONTROL = "control"
@@ -29,6 +29,8 @@ SETS = ("memorized", CONTROL, "contrast", "neighbours", "empty")
 """Prompt sets that statistics are kept of, in the order in which they are collected."""
 GROUPED = ("memorized", CONTROL)
 """Those that are kept group by group."""
+RETAINED = ("contrast", "neighbours")
+"""Those that an edit is to keep as they are."""
 ROWS = ("both", "conditional")
 Sums = Mapping[tuple[str, str, str], Statistic]
 """By rows, kind, and name of the site."""
@@ -38,11 +40,6 @@ S = TypeVar("S", bound=Statistic)
 def contrast_of(settings: Locate) -> str:
     """The set that memorized prompts are contrasted with."""
     return "contrast" if settings.contrast == "ordinary" else settings.contrast
-
-
-def retained_sets(recipe: Recipe) -> tuple[str, ...]:
-    """The sets of prompts that an edit is to keep as they are."""
-    return ("contrast", "neighbours") if recipe.prompts.neighbours else ("contrast",)
 
 
 @dataclass(frozen=True)
