@@ -12,6 +12,7 @@ from excise.diffusion.sites import Site
 from excise.edits import METHODS, Masks, Needs, changes_of, method
 from excise.mathematics.statistics import STATISTICS
 from excise.recipe import Attack, Edit
+from tests.edits.gathered import Gathered
 
 SITES = (Site("a", 6, 10), Site("b", 4, 8, first=3))
 MASKS = {"a": torch.rand(6, 10, generator=torch.Generator().manual_seed(0)) < 0.3, "b": torch.eye(4, 8) > 0}
@@ -34,7 +35,7 @@ def test_a_method_declares_what_there_is(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_an_edit_keeps_shape_dtype_and_what_is_not_the_sites(name: str, dtype: torch.dtype) -> None:
     settings = Edit(method=name).settings  # type: ignore[arg-type]
-    edit = method(name).fit(Masks(settings, SITES, MASKS))
+    edit = method(name).fit(Gathered(settings, SITES, MASKS))
     changes = changes_of(edit)
     assert set(changes) == {site.tensor for site in edit.sites} == {"a.weight", "b.weight"}
     for site in edit.sites:

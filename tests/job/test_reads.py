@@ -17,7 +17,7 @@ from excise.job.names import NAMES
 from excise.job.sequence import STAGES, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import Recipe, Section
+from excise.recipe import ProjectEdit, Recipe, Section
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -66,7 +66,7 @@ def quick(recipe: Recipe, name: str) -> Section:
 
 
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
-    """Two recipes that between them use every option that makes a stage read another key."""
+    """Recipes that between them use every option that makes a stage read another key."""
     save_judge(Judge(QUESTIONS), folder / "judge")
     recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
     recipe = changed(
@@ -74,7 +74,12 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     )
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
     other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
-    return [plain, changed(changed(other, "collect", noise="own"), "edit", method="random")]
+    cheap = ProjectEdit(cost=0.5, threshold=1e-6)
+    return [
+        plain,
+        changed(changed(other, "collect", noise="own"), "edit", method="random"),
+        changed(plain, "edit", method="project", project=cheap),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +104,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
-    keys = set(stage.settings) | set(stage.files) | ({"edit.method", "edit.random.draw"} if stage.edit else set())
+    keys = {*stage.settings, *stage.files, *(("edit.method", "edit.random", "edit.project") if stage.edit else ())}
     keys |= {"attack"} if stage.attacks else set()  # of the sections, those of the attacks that are made
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
@@ -168,7 +173,7 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         expected = {name for name in NAMES if key in reads[name].keys}
         expected |= {"collect"} if key in DEMAND else {"attack"} if key in SPARE else set()
         expected |= {stage.name for stage in STAGES if key in stage.files}
-        if key == "edit.random.draw":
+        if key.startswith(("edit.random.", "edit.project.")):
             expected -= {"edit"}  # the chosen method is zero
         assert found == expected, key
 

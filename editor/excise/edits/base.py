@@ -30,6 +30,10 @@ class Needs:
     """The located mask of every site."""
     statistics: frozenset[str] = frozenset()
     """Kinds of statistics (names in `excise.mathematics.statistics.STATISTICS`) of memorized and contrast prompts."""
+    retained: bool = False
+    """These statistics of all prompts that are to be kept, too: ordinary ones and, where there are some, neighbours."""
+    weights: bool = False
+    """The base's weight of every site."""
 
 
 class Material(Protocol):
@@ -50,7 +54,16 @@ class Material(Protocol):
         ...
 
     def statistic(self, kind: str, prompts: str, site: Site) -> Statistic:
-        """Sums over all groups of one set of prompts: ``memorized``, or the ``contrast`` that the recipe chose."""
+        """Sums over all groups of one set of prompts.
+
+        Args:
+            prompts: ``memorized``; the ``contrast`` that the recipe chose; or ``retained``: ordinary prompts and
+                neighbours together.
+        """
+        ...
+
+    def weight(self, site: Site) -> Tensor:
+        """The base's weight: ``(outputs, neurons)`` in its own dtype, on the CPU."""
         ...
 
 
@@ -112,3 +125,11 @@ class Masks:
             KeyError: always.
         """
         raise KeyError(f"{kind} of {prompts} at {site.name}: this material has masks alone")
+
+    def weight(self, site: Site) -> Tensor:
+        """None is there.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError(f"weight of {site.name}: this material has masks alone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from excise.edits import method
 from excise.recipe import Recipe
-from excise.run.statistics import CONTROL, SETS, Demand, contrast_of
+from excise.run.statistics import CONTROL, RETAINED, SETS, Demand, contrast_of
 
 RANKING = ("column_energy",)
 """Kinds of statistics that ranking is made from."""
@@ -13,5 +13,8 @@ RANKING = ("column_energy",)
 def demand_of(recipe: Recipe) -> Demand:
     """The union of what ranking, the recipe's edit and, where it is asked for, the evidence need."""
     sets = {"memorized", contrast_of(recipe.locate)} | ({CONTROL} if recipe.locate.evidence else set())
-    fitted = method(recipe.edit.method).NEEDS.statistics - set(RANKING)
+    needs = method(recipe.edit.method).NEEDS
+    fitted = needs.statistics - set(RANKING)
+    if needs.retained:
+        sets |= {name for name in RETAINED if name != "neighbours" or recipe.prompts.neighbours}
     return Demand(tuple(name for name in SETS if name in sets), (recipe.locate.rows,), RANKING, tuple(sorted(fitted)))

@@ -66,13 +66,37 @@ class RandomEdit(Section):
     """Number of the draw; the same number gives the same edit."""
 
 
+class ProjectEdit(Section):
+    """Settings of the edit ``project``. λ says how many times as much a direction is used by memorized prompts."""
+
+    side: Literal["inputs", "outputs"] = "inputs"
+    """Whether directions of what enters the sites are deleted, or of what leaves them."""
+    threshold: Annotated[float, Field(gt=0.0)] = 30.0
+    """Directions with a greater λ are deleted, at every site."""
+    cost: Annotated[float, Field(gt=0.0)] | None = None
+    """If given, no more of a site's directions than change its outputs on kept prompts by this share of their mean
+    square."""
+    directions: Positive | None = None
+    """If given, this many at every site, whatever λ and cost are."""
+    filter: Annotated[float, Field(gt=0.0)] | None = None
+    """μ: if given, nothing is deleted, and every direction is weakened by 1 + μλ."""
+    obliqueness: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """α: directions are those that memorized prompts use more than kept ones (1), down to those that they use most,
+    whatever kept ones do (0), which is an orthogonal projection; then choose by cost or number, since λ means less."""
+    ridge: Annotated[float, Field(gt=0.0)] = 1e-3
+    """γ in units of the mean eigenvalue of the kept prompts' second moment, which is added to it."""
+
+
 class Edit(Section):
     """What is done to the weights of the located sites."""
 
-    method: Literal["zero", "random"] = "zero"
+    method: Literal["zero", "random", "project"] = "zero"
     """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
-    places to zero."""
+    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept."""
     random: RandomEdit = RandomEdit()
+    """Settings of ``random``."""
+    project: ProjectEdit = ProjectEdit()
+    """Settings of ``project``."""
 
     @property
     def settings(self) -> Section | None:

@@ -10,10 +10,10 @@ from torch import Tensor
 from excise.checkpoint import Checkpoint
 from excise.diffusion.sites import Site
 from excise.edits import Needs, method
-from excise.mathematics.statistics import Statistic
+from excise.mathematics.statistics import STATISTICS, Statistic
 from excise.recipe import Recipe, Section
 from excise.run.layout import Run
-from excise.run.statistics import StatisticsFile, contrast_of
+from excise.run.statistics import RETAINED, StatisticsFile, contrast_of
 from excise.run.subspace import read_masks
 
 
@@ -29,6 +29,7 @@ class RunMaterial:
     """The set that the recipe contrasts memorized prompts with: ``contrast`` or ``empty``."""
     rows: str
     """The recipe's ``locate.rows``."""
+    base: Checkpoint
 
     @classmethod
     def of(cls, run: Run, recipe: Recipe, base: Checkpoint, name: str, settings: Section | None) -> RunMaterial:
@@ -40,6 +41,7 @@ class RunMaterial:
             needs=method(name).NEEDS,
             contrast=contrast_of(recipe.locate),
             rows=recipe.locate.rows,
+            base=base,
         )
 
     @cached_property
@@ -61,12 +63,26 @@ class RunMaterial:
         return self._masks[site.name]
 
     def statistic(self, kind: str, prompts: str, site: Site) -> Statistic:
-        """Sums over all groups of ``memorized`` prompts, or of the ``contrast``.
+        """Sums over all groups of ``memorized`` prompts, of the ``contrast``, or of all that is to be ``retained``.
 
         Raises:
             KeyError: the method does not declare that it needs them.
         """
-        if kind not in self.needs.statistics:
-            raise KeyError(f"the method's NEEDS do not name the statistic {kind!r}")
+        if kind not in self.needs.statistics or (prompts == "retained" and not self.needs.retained):
+            raise KeyError(f"the method's NEEDS do not name the statistic {kind!r} of {prompts} prompts")
+        if prompts == "retained":
+            names = [name for name in RETAINED if self._statistics.groups(name)]
+            kept = [self._statistics.total(kind, name, self.rows, site.name) for name in names]
+            return STATISTICS[kind].merge(kept)
         name = self.contrast if prompts == "contrast" else prompts
         return self._statistics.total(kind, name, self.rows, site.name)
+
+    def weight(self, site: Site) -> Tensor:
+        """The base's weight: ``(outputs, neurons)``.
+
+        Raises:
+            KeyError: the method does not declare that it needs weights.
+        """
+        if not self.needs.weights:
+            raise KeyError("the method's NEEDS do not name weights")
+        return site.matrix(self.base.read(site.tensor))

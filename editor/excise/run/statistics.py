@@ -29,6 +29,8 @@ SETS = ("memorized", CONTROL, "contrast", "neighbours", "empty")
 """Prompt sets that statistics are kept of, in the order in which they are collected."""
 GROUPED = ("memorized", CONTROL)
 """Those that are kept group by group."""
+RETAINED = ("contrast", "neighbours")
+"""Those that an edit is to keep as they are."""
 ROWS = ("both", "conditional")
 Sums = Mapping[tuple[str, str, str], Statistic]
 """By rows, kind, and name of the site."""

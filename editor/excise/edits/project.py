@@ -1,0 +1,139 @@
+"""project: delete directions that memorized prompts use many times as much as kept ones, in closed form.
+
+Of a site's inputs, ``W ← W(I − BAᵀ)``; of its outputs, ``W ← (I − BAᵀ)W``; or, softly, all of the inputs' directions by
+how much they are used, ``W ← W Σᵢ bᵢaᵢᵀ/(1 + μλᵢ)``. See `excise.mathematics.directions` for the equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from excise.diffusion.sites import Site
+from excise.edits.base import Edit, Material, Needs
+from excise.errors import ExciseError
+from excise.mathematics.directions import (
+    Directions,
+    blurred,
+    deletion_costs,
+    directions,
+    ridged,
+    soft_filter,
+)
+from excise.mathematics.second_moment import SecondMoment, mean_product
+from excise.recipe import ProjectEdit
+
+NEEDS = Needs(statistics=frozenset({"second_moment"}), retained=True, weights=True)
+ZEROES = False
+
+
+@dataclass(frozen=True)
+class Project:
+    """Multiplies each weight by a matrix of its own, in float64."""
+
+    factors: Mapping[Site, Callable[[Tensor], Tensor]]
+    """``(outputs, neurons)`` float64 on the CPU to the same, for each site that it changes."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Those of which something is deleted."""
+        return tuple(self.factors)
+
+    def apply(self, site: Site, weight: Tensor) -> Tensor:
+        """The weight without the directions."""
+        return self.factors[site](weight.detach().to("cpu", torch.float64)).to(weight)
+
+    def zeroed(self, site: Site) -> None:
+        """None: it is dense."""
+        return None
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A site's directions, and what each would cost."""
+
+    site: Site
+    found: Directions
+    """Of its inputs, or of its outputs."""
+    costs: Tensor
+    """``(n,)``: as `deletion_costs`, as shares of the mean square of the site's outputs on kept prompts."""
+
+
+def fit(material: Material) -> Edit:
+    """Delete what the settings choose; a site of which nothing is chosen is not changed.
+
+    Raises:
+        ExciseError: moments that are not finite; more directions asked for than a site has; nothing chosen at all.
+    """
+    settings = material.settings
+    assert isinstance(settings, ProjectEdit)
+    spectra = [_spectrum(material, settings, site) for site in material.sites]
+    if settings.filter is not None:
+        filters = {each.site: soft_filter(each.found, settings.filter) for each in spectra}
+        return Project({site: _multiplied(matrix, settings.side) for site, matrix in filters.items()})
+    chosen = {each.site: (each, count) for each in spectra if (count := _count(each, settings))}
+    if not chosen:
+        most = max(float(each.found.values[0]) for each in spectra)
+        raise ExciseError(
+            f"edit.project: no direction is used as much more by memorized prompts as asked for (the most: {most:.3g} "
+            "times); lower edit.project.threshold, or raise edit.project.cost"
+        )
+    factors = {}
+    for site, (each, count) in chosen.items():
+        factors[site] = _without(each.found.first(count), settings.side)
+    return Project(factors)
+
+
+def _spectrum(material: Material, settings: ProjectEdit, site: Site) -> Spectrum:
+    weight = material.weight(site).double()
+    memorized, retained = (_moment(material, prompts, site) for prompts in ("memorized", "retained"))
+    if settings.side == "outputs":
+        memorized, retained = (weight @ moment @ weight.T for moment in (memorized, retained))
+    try:
+        found = directions(memorized, blurred(ridged(retained, settings.ridge), settings.obliqueness))
+    except ValueError as error:
+        raise ExciseError(f"edit.project: {site.name}: {error}; raise edit.project.ridge") from error
+    through = weight if settings.side == "inputs" else torch.eye(len(retained), dtype=torch.float64)
+    energy = torch.einsum("on,nm,om->", through, retained, through)
+    return Spectrum(site, found, deletion_costs(found, through, retained) / energy)
+
+
+def _moment(material: Material, prompts: str, site: Site) -> Tensor:
+    found = material.statistic("second_moment", prompts, site)
+    assert isinstance(found, SecondMoment)
+    moment = mean_product(found)
+    if not bool(moment.isfinite().all()):
+        raise ExciseError(
+            f"edit.project: the inputs' second moments at {site.name} over {prompts} prompts are not finite; set "
+            "model.dtype = 'float32' and run again"
+        )
+    return moment
+
+
+def _count(spectrum: Spectrum, settings: ProjectEdit) -> int:
+    """How many of a site's directions go, largest eigenvalue first."""
+    values = spectrum.found.values
+    if settings.directions is not None:
+        if settings.directions > len(values):
+            raise ExciseError(
+                f"edit.project.directions = {settings.directions}: {spectrum.site.name} has {len(values)} of its "
+                f"{settings.side}; ask for fewer"
+            )
+        return settings.directions
+    count = int((values > settings.threshold).sum())
+    if settings.cost is not None:
+        count = min(count, int((spectrum.costs <= settings.cost).cumprod(0).sum()))
+    return count
+
+
+def _without(found: Directions, side: str) -> Callable[[Tensor], Tensor]:
+    if side == "inputs":
+        return lambda weight: weight - (weight @ found.patterns) @ found.readouts.T
+    return lambda weight: weight - found.patterns @ (found.readouts.T @ weight)
+
+
+def _multiplied(matrix: Tensor, side: str) -> Callable[[Tensor], Tensor]:
+    return (lambda weight: weight @ matrix) if side == "inputs" else (lambda weight: matrix @ weight)
