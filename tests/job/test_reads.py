@@ -78,7 +78,7 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     return [
         plain,
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
-        changed(plain, "edit", method="project", project=cheap),
+        changed(changed(plain, "edit", method="project", project=cheap), "attack", methods=("replay",)),
     ]
 
 
