@@ -26,6 +26,15 @@ def searched(twin: bool = True) -> Verdict:
 def test_a_word_says_what_became_of_the_images() -> None:
     assert "hidden, not gone" in searches.fate(searched())
     assert "is not known" in searches.fate(example_verdict())
+    gone = searched().model_copy(update={"fate": "gone"})
+    assert "are gone, as far as these attacks tell" in searches.fate(gone)
+
+
+def test_a_search_that_does_not_find_what_is_there_shows_nothing() -> None:
+    """Nine of ten of the base's images."""
+    made = rows(HELD_OUT, [2] * 9 + [0], [0] * 10, [0] * 10)
+    weak = searched().model_copy(update={"fate": "unclear", "comparisons": compare(ATTACKS, made)})
+    assert "of the base, which has them, the searches bring back 90.0" in searches.fate(weak)
 
 
 def test_what_was_tried_is_what_is_said_to_be() -> None:
