@@ -182,6 +182,22 @@ FAULTS: dict[str, tuple[Callable[[Workshop], dict[str, Any]], str]] = {
         lambda _: {"collect.calls": 30},
         "collect.calls: 30 calls asked for, but sampling.steps = 4 makes 4",
     ),
+    "relearning of text without a length": (
+        lambda w: {
+            "attack.methods": ["replay", "relearn"],
+            "model.path": str(w.checkpoint("cogview4")),
+            "sampling.size": 64,
+        },
+        "attack.methods: 'relearn' cannot train a CogView4Pipeline; it can train StableDiffusionPipeline, ",
+    ),
+    "prompts without guidance": (
+        lambda w: {
+            "attack.methods": ["replay", "prompt"],
+            "model.path": str(w.checkpoint("flux")),
+            "sampling.size": 64,
+        },
+        "attack.prompt.ways: 'gibbs' compares what a model says with and without the prompt, and a FluxPipeline, ",
+    ),
     "a scheduler of another kind": (
         lambda _: {"attack.methods": ["replay", "samplers"], "attack.samplers.schedulers": ["FlowMatchHeunScheduler"]},
         "attack.samplers.schedulers: FlowMatchHeunScheduler is not compatible with this model's DDIMScheduler; use ",

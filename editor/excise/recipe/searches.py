@@ -92,7 +92,7 @@ class Relearn(StepwiseSearch):
         "other",
         "itself",
     )
-    """What is trained on: another image of the same set, of another template; the target."""
+    """What is trained on: another image, of the same set if it has one of another template; the target."""
     curve: Annotated[tuple[Positive, ...], AfterValidator(rising)] = (10, 25, 50, 100, 200)
     """As of every search; one step teaches nothing."""
     chunk: Positive = 1
