@@ -97,7 +97,8 @@ def test_the_loss_of_the_target_falls_and_what_was_found_is_drawn(pipeline: Diff
     assert after < 0.98 * before
     caption = Told(last.target, last.text, {name: value[0] for name, value in loss.text.items()})
     images = draw(pipeline, [(caption, 5), (last, 5)], SAMPLING)
-    assert torch.equal(images[:1], replay.draw(pipeline, [(Trigger(target.prompt, target.prompt.text), 5)], SAMPLING))
+    replayed = replay.draw(pipeline, [(Trigger(target.prompt, target.prompt.text), 5)], SAMPLING)
+    assert (images[:1].int() - replayed.int()).abs().max() <= 2, "another batch rounds otherwise"
     assert not torch.equal(*images)
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from excise.prompts.questions import question
-from excise.recipe import Edit, Locate, Verdict
+from excise.recipe import Attack, Edit, Embedding, Locate, ProjectEdit, Verdict
 from excise.report import words
 from excise.verdict.models import Check
 from tests.verdict.examples import example_verdict, models, result
 
 N, M = words.NBSP, words.MINUS
-SECTIONS = {"locate": Locate, "edit": Edit, "verdict": Verdict}
+SECTIONS = {"locate": Locate, "edit": Edit, "attack": Attack, "verdict": Verdict}
 
 
 def check(name: str) -> Check:
@@ -149,11 +149,19 @@ def test_settings_are_text_in_the_order_of_the_recipe() -> None:
 
 
 def test_no_setting_of_a_recipe_is_left_out() -> None:
-    settings = {"name": "x", **{key: kind().model_dump(mode="json") for key, kind in SECTIONS.items()}}
+    chosen = {"edit": {"method": "project"}, "attack": {"methods": ["replay", "embedding"]}}
+    settings = {
+        "name": "x",
+        **{key: kind().model_dump(mode="json") | chosen.get(key, {}) for key, kind in SECTIONS.items()},
+    }
     rows = dict(words.settings_rows(settings))
+    inner = {"edit": {"random", "project"}, "attack": set(Attack.model_fields) - {"methods"}}
     for key, kind in SECTIONS.items():
-        assert [name for name, _ in rows[key]] == list(kind.model_fields)
-        assert all(text and "None" not in text for _, text in rows[key])
+        assert [name for name, _ in rows[key]] == [name for name in kind.model_fields if name not in inner.get(key, ())]
+    assert [name for name, _ in rows["edit.project"]] == list(ProjectEdit.model_fields)
+    assert [name for name, _ in rows["attack.embedding"]] == list(Embedding.model_fields)
+    assert rows.keys() - {""} == {*SECTIONS, "edit.project", "attack.embedding"}
+    assert all(text and "None" not in text for section in rows.values() for _, text in section)
 
 
 def test_a_range_is_not_broken_after_its_dash() -> None:

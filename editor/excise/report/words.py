@@ -117,11 +117,22 @@ def site_name(name: str) -> str:
 
 
 def settings_rows(settings: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The recipe's sections in order, each with its keys and values as text."""
+    """The recipe's sections in order, each with its keys and values as text.
+
+    Of sections within a section, those of methods that were not chosen are left out: nothing read them.
+    """
     rows = [("", [("name", str(settings["name"]))])]
     for section, content in settings.items():
         if isinstance(content, dict):
-            rows.append((section, [(key, _setting(section, value)) for key, value in content.items()]))
+            inner = {key: value for key, value in content.items() if isinstance(value, dict)}
+            chosen = {content.get("method"), *content.get("methods", ())}
+            plain = [(key, _setting(section, value)) for key, value in content.items() if key not in inner]
+            rows.append((section, plain))
+            for key, values in inner.items():
+                if key in chosen:
+                    rows.append(
+                        (f"{section}.{key}", [(name, _setting(section, value)) for name, value in values.items()])
+                    )
     return rows
 
 
