@@ -73,12 +73,12 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
         recipe, "attack", methods=("replay", *SEARCHES), **{name: quick(recipe, name) for name in SEARCHES}
     )
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
-    other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
-    cheap = ProjectEdit(cost=0.5, threshold=1e-6)
+    replayed = changed(plain, "attack", methods=("replay",))
+    other = changed(replayed, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
     return [
         plain,
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
-        changed(changed(plain, "edit", method="project", project=cheap), "attack", methods=("replay",)),
+        changed(replayed, "edit", method="project", project=ProjectEdit(cost=0.5, threshold=1e-6)),
     ]
 
 
