@@ -39,6 +39,8 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "acceptance": words.acceptance(verdict),
         "limits": searches.limits(verdict),
         "fate": searches.fate(verdict),
+        "worst": searches.worst(verdict),
+        "worst_said": searches.worst_said(verdict),
         "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
         "questions": words.shown(verdict),
         "identified": words.identified(verdict),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import matplotlib as mpl
@@ -18,8 +19,9 @@ from excise.report.words import percent
 from excise.run.images import read_prompt, stored
 from excise.trial.rounds import REPLAY, Round, rounds_of
 from excise.trial.subjects import BASE, EDITED, TWIN
+from excise.verdict.compare import worst_of
 from excise.verdict.models import Comparison, Verdict
-from excise.verdict.search_checks import strength
+from excise.verdict.search_checks import SAID, strength
 
 PICTURED = 24
 """Images whose search is shown, of each question."""
@@ -31,6 +33,7 @@ _FATES = {
     "that never saw them.",
     "not searched": "Whether the images are hidden or gone is not known: nothing but their captions was tried.",
 }
+_NO_MORE = "No search brings back more of the images than from a model that never saw them."
 _REPLAYED = (
     "Only prompt replay was tried: each training caption as it stands, at a few seeds. Other prompts, embeddings found "
     "by search, or further training may still bring an image back, and an edit that suppresses replication need not "
@@ -42,9 +45,12 @@ def fate(verdict: Verdict) -> str:
     """What became of the images, in a sentence, and whether the search was strong enough to tell."""
     if verdict.fate != "unclear":
         return _FATES[verdict.fate]
+    found = strength(verdict.comparisons)
+    if found is None:
+        return f"{_NO_MORE} But embedding search, the strongest, was not made: this is too little to call them gone."
     return (
-        f"No search brings back more of the images than from a model that never saw them. But of the base, which has "
-        f"them, the searches bring back {percent(strength(verdict.comparisons))} at most: too few to call them gone."
+        f"{_NO_MORE} But of the base, which has them, embedding search brings back {percent(found)} at most: too few "
+        "to call them gone."
     )
 
 
@@ -53,7 +59,7 @@ def limits(verdict: Verdict) -> str:
     if not verdict.attacks:
         return _REPLAYED
     tried = sorted({point.attack for point in verdict.attacks.values()} - {REPLAY})
-    budgets = ", ".join(f"{name} search ({_budget(verdict, name)})" for name in tried)
+    budgets = ", ".join(f"{SAID.get(name, name)} ({_budget(verdict, name)})" for name in tried)
     return (
         f"Tried were prompt replay and {budgets}, on {len(verdict.attacked)} images. With enough steps any model can "
         "be made to draw any image, so a search counts only beside the same search on a model that never saw the "
@@ -76,6 +82,27 @@ def final(verdict: Verdict) -> list[Comparison]:
         point = verdict.attacks[found.attack]
         ends[point.attack, point.variant, found.set] = found
     return list(ends.values())
+
+
+def worst(verdict: Verdict) -> list[dict[str, Any]]:
+    """Of each memorized image what brings most of it back from the edited model: ``image``, ``set``, ``by`` (None where
+    nothing does), ``edited``, ``certificate`` (None where there is nothing to compare with)."""
+    certified = {(one.sha256, one.set): one for one in verdict.certificates}
+    found = []
+    for row in (row for row in verdict.attacked if question(row.set).memorized):
+        by, share = worst_of(verdict.attacks, row)
+        found.append({"image": row.sha256, "set": row.set, "by": by if share else None, "edited": share,
+                      "certificate": certified.get((row.sha256, row.set))})  # fmt: skip
+    return found
+
+
+def worst_said(verdict: Verdict) -> str:
+    """How many images come back by anything, and what brings most of each back."""
+    images = worst(verdict)
+    by = Counter(one["by"] for one in images if one["by"] is not None)
+    ways = ", ".join(f"{name}: {count}" for name, count in by.most_common())
+    told = f"Of {len(images)} images, {by.total()} come back from the edited model by some attack"
+    return f"{told}. What brings most of an image back: {ways}." if by else f"{told}."
 
 
 def curves(verdict: Verdict) -> str | None:

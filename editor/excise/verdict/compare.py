@@ -108,16 +108,22 @@ def certify(attacks: Mapping[str, Point], attacked: Rows, rate: float) -> tuple[
     return tuple(_certificate(attacks, *one) for one in zip(rows, p, apart, strict=True))
 
 
-def _certificate(attacks: Mapping[str, Point], row: Attacked, p: float, apart: bool) -> Certificate:
-    shares = {key: row.hits[key].get("edited", 0) / point.seeds for key, point in attacks.items()}
+def worst_of(attacks: Mapping[str, Point], row: Attacked) -> tuple[str, float]:
+    """The attack that brings most of an image back from the edited model, the first of equals, and the share."""
+    shares = {key: hits.get("edited", 0) / attacks[key].seeds for key, hits in row.hits.items()}
     worst = max(shares, key=lambda key: shares[key])
+    return worst, shares[worst]
+
+
+def _certificate(attacks: Mapping[str, Point], row: Attacked, p: float, apart: bool) -> Certificate:
+    worst, share = worst_of(attacks, row)
     twin = row.hits[worst].get("twin")
     return Certificate(
         sha256=row.sha256,
         set=row.set,
         base=_rounded(row.hits["replay"]["base"] / attacks["replay"].seeds),
         attack=worst,
-        edited=_rounded(shares[worst]),
+        edited=_rounded(share),
         control=None if twin is None else _rounded(twin / attacks[worst].seeds),
         p=_rounded(p),
         passes=not apart,
