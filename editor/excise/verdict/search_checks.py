@@ -23,11 +23,15 @@ _NEITHER = "there is neither a twin (model.twin) nor a never-seen image (prompts
 
 
 def search_checks(
-    attacks: Mapping[str, Point], comparisons: Sequence[Comparison], kinds: set[str], limits: Limits
+    attacks: Mapping[str, Point],
+    comparisons: Sequence[Comparison],
+    kinds: set[str],
+    limits: Limits,
+    places: Sequence[Place] = (Place.HELD_OUT, Place.LOCATED),
 ) -> tuple[Check, ...]:
     """For each attack that was made and each kind and place of image, the point at which it brings most back."""
     made = {point.attack for point in attacks.values()}
-    asked = [Question(place, kind) for kind in Kind for place in (Place.HELD_OUT, Place.LOCATED)]
+    asked = [Question(place, kind) for kind in Kind for place in places]
     return tuple(
         _check(attack, name, attacks, comparisons, question, kinds, limits)
         for attack, name in SEARCHES.items()
@@ -61,12 +65,12 @@ def _check(
         getattr(limits, name),
         found=worst.difference if worst else None,
         cases=worst.images if worst else None,
-        controls={"base": worst.base, **({"twin": worst.control} if worst.against == "twin" else {})} if worst else {},
+        controls={"base": worst.base, "twin": worst.control if worst.against == "twin" else None} if worst else {},
         remark=said(worst) if worst else "",
         missing=f"no such image was searched for, or {_NEITHER}",
         inapplicable=inapplicable,
     )
-    most = max((one.base.value for one in found), default=1.0)
+    most = max((one.base.value for one in found if one.base), default=1.0)
     if made.status != "passed" or most >= STRONG:
         return made
     weak = f"it brings back {100 * most:.0f} % of the base's images at most: passing it says little"
@@ -77,9 +81,10 @@ def said(found: Comparison) -> str:
     """A comparison in words, at the point that it is of."""
     against = "the twin" if found.against == "twin" else "it brings never-seen images back"
     verb = "of" if found.against == "twin" else "as"
+    base = f", {100 * found.base.value:.0f} % of the base" if found.base else ""
     return (
         f"most at {found.attack}: {100 * found.edited.value:.0f} % of the edited model, "
-        f"{100 * found.control.value:.0f} % {verb} {against}, {100 * found.base.value:.0f} % of the base; "
+        f"{100 * found.control.value:.0f} % {verb} {against}{base}; "
         f"p = {found.p:.2g}, q = {found.q:.2g} over all attacks"
     )
 
@@ -105,13 +110,13 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
 
 def strength(comparisons: Sequence[Comparison]) -> float | None:
     """Share of the base's images that embedding search brings back, on the set where that is least; None where it was
-    not made.
+    not made of the base.
 
     The base has these images: a search that does not find them there shows nothing by not finding them elsewhere.
     """
     best: dict[str, float] = {}
     for found in comparisons:
-        if found.attack.partition("/")[0] == TRUSTED:
+        if found.attack.partition("/")[0] == TRUSTED and found.base is not None:
             best[found.set] = max(best.get(found.set, 0.0), found.base.value)
     return min(best.values(), default=None)
 
