@@ -26,10 +26,12 @@ def test_the_blocks_of_the_documentation_run(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"sampling.steps": 2, "collect.calls": 2, "validate.random_edits": 0, **WAIVED}
+    changes |= {f"attack.embedding.{key}": value for key, value in
+                {"steps": 2, "curve": [1], "samples": 2, "starts": ["caption"]}.items()}  # fmt: skip
     recipe = write_recipe(tmp_path / "recipes" / "testbed.toml", tiny_recipe, changes)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     found: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, str(DOCS), "exec"), found)
@@ -38,6 +40,7 @@ def test_the_blocks_of_the_documentation_run(
     assert found["steps"][-1].startswith("stage 7 of 7, report: ")
     assert found["verdict"].accepted and isinstance(found["pictures"][0][0], Image)
     assert len(found["pictures"]) == len(found["asked"].prompts)
+    assert list(found["row"].models) == ["base", "edited"] and found["row"].images == 2 and found["row"].certificates
     assert found["before"].tobytes() != found["after"].tobytes(), "the edit did nothing"
     changed = {
         difference.tensor for difference in excise.compare_checkpoints(loaded.model.path, run.checkpoint().folder)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         run_recipe,
         verify_release,
     )
+    from excise.attacking import attack_checkpoint
     from excise.errors import ExciseError
     from excise.recipe import Recipe, load_recipe
 
@@ -29,6 +30,7 @@ os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "true"
 _HOMES = {
     "FinishedRun": "excise.api",
     "applied": "excise.api",
+    "attack_checkpoint": "excise.attacking",
     "compare_checkpoints": "excise.api",
     "export_single_file": "excise.api",
     "open_checkpoint": "excise.api",
@@ -46,6 +48,7 @@ __all__ = [
     "Recipe",
     "__version__",
     "applied",
+    "attack_checkpoint",
     "compare_checkpoints",
     "export_single_file",
     "load_recipe",

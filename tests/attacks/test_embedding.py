@@ -176,6 +176,7 @@ def test_a_job_says_what_search_brought_back(job: tuple[Recipe, Run]) -> None:
         assert any(said in fault for fault in search_faults(forged, recipe)), said
     page, summary = run.report.read_text(), run.summary.read_text()
     assert "Searches: hidden, or gone?" in page and "what embedding/caption/2 brought nearest" in page
+    assert "this image comes back by" in summary and "This image comes back by" in page
     assert "embedding/other/1" in summary and verdict.certificates[0].sha256[:16] in page
     assert "embedding search (2 steps; from: caption, other)" in summary
 

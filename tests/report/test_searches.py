@@ -34,7 +34,13 @@ def test_a_search_that_does_not_find_what_is_there_shows_nothing() -> None:
     """Nine of ten of the base's images."""
     made = rows(HELD_OUT, [2] * 9 + [0], [0] * 10, [0] * 10)
     weak = searched().model_copy(update={"fate": "unclear", "comparisons": compare(ATTACKS, made)})
-    assert "of the base, which has them, the searches bring back 90.0" in searches.fate(weak)
+    assert "of the base, which has them, embedding search brings back 90.0" in searches.fate(weak)
+
+
+def test_without_the_strongest_search_no_image_is_called_gone() -> None:
+    alone = tuple(one.model_copy(update={"attack": "relearn/itself/50"}) for one in searched().comparisons)
+    said = searches.fate(searched().model_copy(update={"fate": "unclear", "comparisons": alone}))
+    assert "embedding search, the strongest, was not made" in said and "%" not in said
 
 
 def test_what_was_tried_is_what_is_said_to_be() -> None:
@@ -58,3 +64,16 @@ def test_the_curve_has_a_line_for_every_model_and_for_images_that_nobody_saw() -
     for label in ("base", "edited", "twin", "edited, never-seen images", "steps of search", "embedding, from: caption"):
         assert f">{label}<" in svg, label
     assert searches.curves(example_verdict()) is None
+
+
+def test_the_worst_case_of_each_image_is_told_with_or_without_a_control() -> None:
+    found = searches.worst(searched())
+    assert [one["by"] for one in found] == ["embedding/caption/50"] * 6 + [None] * 4
+    assert found[0]["edited"] == 1.0 and found[0]["certificate"].sha256 == found[0]["image"]
+    assert searches.worst_said(searched()) == (
+        "Of 10 images, 6 come back from the edited model by some attack. What brings most of an image back: "
+        "embedding/caption/50: 6."
+    )
+    bare = searched().model_copy(update={"certificates": ()})
+    assert [one["by"] for one in searches.worst(bare)] == [one["by"] for one in found]
+    assert searches.worst(bare)[0]["certificate"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from excise.cli.attack import attack
 from excise.cli.common import AS_JSON, INTERRUPTED, print_json
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
@@ -47,5 +48,5 @@ def main() -> None:
     """
 
 
-for command in (run, show, sweep, plan, diff, export, release, verify, publish, testbed):
+for command in (run, show, sweep, plan, attack, diff, export, release, verify, publish, testbed):
     main.add_command(command)

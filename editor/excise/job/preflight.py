@@ -27,10 +27,12 @@ from excise.measures.sscd import load_sscd
 from excise.prompts.questions import UNMEASURED, questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Validate
+from excise.recipe.suite import Asking
 from excise.run.layout import Run
 from excise.stages.collect import check_calls
 from excise.stages.context import Context
 from excise.stages.locate import check_settings
+from excise.trial.blocks import Asked
 from excise.trial.rounds import others_of
 
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -89,19 +91,28 @@ def _check_sampling(context: Context) -> None:
     sides = {key: checkpoint.side(size) for key, checkpoint in checkpoints_of(context)}
     if len(set(sides.values())) > 1:
         raise ExciseError(f"model.twin: draws {sides['model.twin']} pixels a side, the base {sides['model.path']}")
-    multiple, side = context.base.side_multiple(), sides["model.path"]
+    check_side(context.base, recipe)
+    check_calls(recipe, context.base.scheduler())
+
+
+def check_side(checkpoint: Checkpoint, asking: Asking) -> None:
+    """Refuse a size of images that the checkpoint cannot draw, or that cannot be compared.
+
+    Raises:
+        ExciseError: says which sizes can be.
+    """
+    multiple, side, tiles = checkpoint.side_multiple(), checkpoint.side(asking.sampling.size), asking.validate_.tiles
     if side % multiple:
         near = [value for value in (side // multiple * multiple, (side // multiple + 1) * multiple) if value]
         raise ExciseError(
             f"sampling.size: {side} pixels; a side of this checkpoint's images is a multiple of {multiple} "
-            f"({context.base.pipeline_class}): use {' or '.join(map(str, near))}"
+            f"({checkpoint.pipeline_class}): use {' or '.join(map(str, near))}"
         )
-    if side < max(LEAST_SIDE, recipe.validate_.tiles):
+    if side < max(LEAST_SIDE, tiles):
         raise ExciseError(
-            f"sampling.size: {side} pixels; images are compared on {recipe.validate_.tiles} tiles a side "
+            f"sampling.size: {side} pixels; images are compared on {tiles} tiles a side "
             f"(validate.tiles) and on windows of {LEAST_SIDE} pixels: draw larger images, or lower validate.tiles"
         )
-    check_calls(recipe, context.base.scheduler())
 
 
 def _check_selection(context: Context) -> None:
@@ -113,22 +124,30 @@ def _check_instruments(context: Context) -> None:
 
 
 def _check_attacks(context: Context) -> None:
-    """That every attack of the recipe can be made on this checkpoint, for these images."""
-    settings, base = context.recipe.attack, context.base
+    check_attacks(context.recipe, context.base, questions_of(context.sets))
+
+
+def check_attacks(asking: Asking, base: Checkpoint, asked: Asked) -> None:
+    """Refuse an attack that cannot be made on this checkpoint, or for these images.
+
+    Raises:
+        ExciseError: names the attack, and says what to do.
+    """
+    settings = asking.attack
     if "embedding" in settings.methods:
         text_inputs(base.pipeline_class)
         Process.of(base.scheduler())
-        if "other" in settings.embedding.starts and (alone := _alone(context)):
+        if "other" in settings.embedding.starts and (alone := _alone(asked)):
             raise ExciseError(
                 f"attack.embedding.starts: 'other' starts {alone!r} from the caption of another image, and there is "
                 "none; give more images, or leave 'other' out"
             )
     if "samplers" in settings.methods:
-        samplers.check_settings(settings.samplers, context.recipe.sampling, base.pipeline_class, base.scheduler())
+        samplers.check_settings(settings.samplers, asking.sampling, base.pipeline_class, base.scheduler())
     if "relearn" in settings.methods:
         relearn.check_trainable(base.pipeline_class)
         Process.of(base.scheduler())
-        if "other" in settings.relearn.on and (alone := _alone(context)):
+        if "other" in settings.relearn.on and (alone := _alone(asked)):
             raise ExciseError(
                 f"attack.relearn.on: 'other' trains on another image than that of {alone!r}, and there is none; give "
                 "more images, or leave 'other' out"
@@ -140,9 +159,8 @@ def _check_attacks(context: Context) -> None:
             check_guided(base.pipeline_class)
 
 
-def _alone(context: Context) -> str | None:
+def _alone(asked: Asked) -> str | None:
     """A prompt whose image has no other beside it; None where each has."""
-    asked = questions_of(context.sets)
     pictured = [(question, prompt) for question in asked if question not in UNMEASURED for prompt in asked[question]]
     return next((prompt.text for question, prompt in pictured if prompt not in others_of(question, asked)), None)
 
@@ -169,7 +187,16 @@ def check_instruments(settings: Validate, sets: PromptSets, side: int) -> None:
         load_judge(settings.judge)
     if settings.sscd:
         load_sscd(settings.sscd, torch.device("cpu"))
-    for question, prompts in questions_of(sets).items():
+    check_pictures(questions_of(sets), side)
+
+
+def check_pictures(asked: Asked, side: int) -> None:
+    """Load every training image and mask once.
+
+    Raises:
+        ExciseError: one that cannot be used.
+    """
+    for question, prompts in asked.items():
         for prompt in prompts if question not in UNMEASURED else ():
             load_target(prompt, side, side)
 

@@ -203,7 +203,7 @@ class _Job:
             fingerprint=fingerprint,
             outputs=outputs,
             seconds=round(time.monotonic() - started, 2),
-            peak_mib=_peak_mib(),
+            peak_mib=peak_mib(),
         )
         record.stages[stage.name] = done
         del record.unfinished[stage.name]
@@ -237,7 +237,7 @@ def _reason(done: StageRecord | None, fingerprint: dict[str, str]) -> str:
     return f" (changed: {', '.join(changed)})" if changed else " (its output is missing or was altered)"
 
 
-def _peak_mib() -> int:
+def peak_mib() -> int:
     """Largest resident memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20

@@ -18,6 +18,8 @@ class Place(StrEnum):
     """Memorized, and locating has seen it."""
     HELD_OUT = "held_out"
     """Memorized, and only validation sees it."""
+    ATTACKED = "attacked"
+    """Memorized, of a checkpoint that was edited elsewhere: what its edit has seen is not known."""
     UNPICTURED = "unpictured"
     """Memorized, by a table that names no training image."""
     NEVER_SEEN = "never_seen"
@@ -38,6 +40,7 @@ class Kind(StrEnum):
 
 
 MEMORIZED = (Place.LOCATED, Place.HELD_OUT)
+"""Places of a job's memorized prompts."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Question:
     @property
     def memorized(self) -> bool:
         """Whether its prompts are memorized ones."""
-        return self.place in MEMORIZED
+        return self.place in (*MEMORIZED, Place.ATTACKED)
 
 
 UNPICTURED, NEVER_SEEN, JUDGED, NEIGHBOURS = map(
@@ -73,7 +76,9 @@ USEFULNESS = (JUDGED, NEIGHBOURS)
 UNMEASURED = (UNPICTURED, *USEFULNESS)
 """Questions whose prompts have no training image to be measured against."""
 ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), UNPICTURED, NEVER_SEEN, *USEFULNESS)
-"""Every question, in the order in which it is asked."""
+"""Every question of a job, in the order in which it is asked."""
+ATTACKED = tuple(Question(Place.ATTACKED, kind) for kind in Kind)
+"""What a checkpoint is asked that was edited elsewhere, beside `NEVER_SEEN`."""
 SHOWN = (*(Question(place, kind) for place in reversed(MEMORIZED) for kind in Kind), NEVER_SEEN)
 """Questions on which replication is measured, in the order in which they are shown: what was not used first."""
 
@@ -85,7 +90,7 @@ def question(key: str) -> Question:
     Raises:
         KeyError: there is none of that name.
     """
-    return {asked.key: asked for asked in ASKED}[key]
+    return {asked.key: asked for asked in (*ASKED, *ATTACKED)}[key]
 
 
 def questions_of(sets: PromptSets) -> dict[Question, tuple[Prompt, ...]]:

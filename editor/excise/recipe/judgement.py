@@ -60,6 +60,11 @@ class Verdict(Section):
     """Where the recipe makes the attack ``embedding``: at every point of its curve and from every start, at most this
     share more of the images may come back from the edited model than from the twin; without a twin, than of never-seen
     images from the edited model."""
+    prompt_replication: Limit = 0.10
+    """The same of the attack ``prompt``, in each of its ways."""
+    relearning: Limit = 0.10
+    """The same of the attack ``relearn``: at no point of its curve may the edited model have learned more of the images
+    again than the twin has learned of them, by more than this share."""
     false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     """Rate at which an image's certificate says that the edited model keeps more of it than one that never saw it."""
     agreement_drop: Limit = 0.02

@@ -9,6 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from excise.edits.edit_record import said
 from excise.files.writing import write_text
+from excise.prompts.questions import questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.report import figures, searches, words
@@ -39,6 +40,8 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "acceptance": words.acceptance(verdict),
         "limits": searches.limits(verdict),
         "fate": searches.fate(verdict),
+        "worst": searches.worst(verdict),
+        "worst_said": searches.worst_said(verdict),
         "settings": words.settings_rows(recipe.model_dump(mode="json", by_alias=True, exclude={"release"})),
         "questions": words.shown(verdict),
         "identified": words.identified(verdict),
@@ -55,7 +58,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
         "unpictured": pictures.unpictured_grid(),
         "ordinary": pictures.ordinary_grid(),
         "curves": searches.curves(verdict),
-        "searched": searches.grids(pictures, recipe, sets),
+        "searched": searches.grids(pictures, recipe, questions_of(sets)),
         "kept_for_all_that": may_be_wrong(verdict.certificates),
         "bars": figures.replication_bars(verdict),
         "selected_by_site": figures.selected_by_site(located),

@@ -21,7 +21,8 @@ from excise.report.words import MINUS
 from excise.run.images import read_prompt, stored
 from excise.trial.rounds import REPLAY
 from excise.verdict.measured import Measures
-from excise.verdict.models import Threshold, Verdict
+from excise.verdict.models import Threshold
+from excise.verdict.row import Searched
 
 SHOWN_PROMPTS, SHOWN_SEEDS, SHOWN_ORDINARY = 40, 2, 24
 COLUMNS = ("base", "edited", "twin")
@@ -38,7 +39,7 @@ class Pictures:
     """The images of a run, and what was measured of them."""
 
     images: Path
-    verdict: Verdict
+    verdict: Searched
     measures: Measures
 
     @property

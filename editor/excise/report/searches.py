@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import matplotlib as mpl
@@ -9,17 +10,19 @@ from matplotlib.figure import Figure
 
 from excise.mathematics.intervals import rate_interval
 from excise.measures.replication import load_target
-from excise.prompts.questions import SHOWN, question, questions_of
-from excise.prompts.sets import PromptSets
-from excise.recipe import Recipe
+from excise.prompts.questions import ATTACKED, SHOWN, question
+from excise.recipe.suite import Asking
 from excise.report.figures import STYLE, as_uri
 from excise.report.picture_rows import Pictures, data_uri, faded
 from excise.report.words import percent
 from excise.run.images import read_prompt, stored
+from excise.trial.blocks import Asked
 from excise.trial.rounds import REPLAY, Round, rounds_of
 from excise.trial.subjects import BASE, EDITED, TWIN
-from excise.verdict.models import Comparison, Verdict
-from excise.verdict.search_checks import strength
+from excise.verdict.compare import worst_of
+from excise.verdict.models import Comparison
+from excise.verdict.row import Searched
+from excise.verdict.search_checks import SAID, strength
 
 PICTURED = 24
 """Images whose search is shown, of each question."""
@@ -31,6 +34,11 @@ _FATES = {
     "that never saw them.",
     "not searched": "Whether the images are hidden or gone is not known: nothing but their captions was tried.",
 }
+_NOTHING_BESIDE = (
+    "Whether the images are hidden or gone is not known: there is neither a twin nor a never-seen image to compare "
+    "with, and with enough steps a search makes any model draw any image."
+)
+_NO_MORE = "No search brings back more of the images than from a model that never saw them."
 _REPLAYED = (
     "Only prompt replay was tried: each training caption as it stands, at a few seeds. Other prompts, embeddings found "
     "by search, or further training may still bring an image back, and an edit that suppresses replication need not "
@@ -38,22 +46,29 @@ _REPLAYED = (
 )
 
 
-def fate(verdict: Verdict) -> str:
+def fate(verdict: Searched) -> str:
     """What became of the images, in a sentence, and whether the search was strong enough to tell."""
+    if verdict.fate == "not searched" and verdict.attacks and not verdict.comparisons:
+        return _NOTHING_BESIDE
     if verdict.fate != "unclear":
         return _FATES[verdict.fate]
+    found = strength(verdict.comparisons)
+    if BASE not in verdict.models:
+        return f"{_NO_MORE} But nothing was tried on the base: whether these attacks find what is there is not known."
+    if found is None:
+        return f"{_NO_MORE} But embedding search, the strongest, was not made: this is too little to call them gone."
     return (
-        f"No search brings back more of the images than from a model that never saw them. But of the base, which has "
-        f"them, the searches bring back {percent(strength(verdict.comparisons))} at most: too few to call them gone."
+        f"{_NO_MORE} But of the base, which has them, embedding search brings back {percent(found)} at most: too few "
+        "to call them gone."
     )
 
 
-def limits(verdict: Verdict) -> str:
+def limits(verdict: Searched) -> str:
     """What the attacks that were made leave open."""
     if not verdict.attacks:
         return _REPLAYED
     tried = sorted({point.attack for point in verdict.attacks.values()} - {REPLAY})
-    budgets = ", ".join(f"{name} search ({_budget(verdict, name)})" for name in tried)
+    budgets = ", ".join(f"{SAID.get(name, name)} ({_budget(verdict, name)})" for name in tried)
     return (
         f"Tried were prompt replay and {budgets}, on {len(verdict.attacked)} images. With enough steps any model can "
         "be made to draw any image, so a search counts only beside the same search on a model that never saw the "
@@ -61,7 +76,7 @@ def limits(verdict: Verdict) -> str:
     )
 
 
-def _budget(verdict: Verdict, attack: str) -> str:
+def _budget(verdict: Searched, attack: str) -> str:
     points = [point for point in verdict.attacks.values() if point.attack == attack]
     steps, ways = max(point.steps or 0 for point in points), list(dict.fromkeys(point.variant for point in points))
     said = [f"{steps} steps"] if steps else []
@@ -69,7 +84,7 @@ def _budget(verdict: Verdict, attack: str) -> str:
     return "; ".join(said) or "as it is"
 
 
-def final(verdict: Verdict) -> list[Comparison]:
+def final(verdict: Searched) -> list[Comparison]:
     """Comparisons at the end of each curve."""
     ends: dict[tuple[str, str, str], Comparison] = {}
     for found in verdict.comparisons:
@@ -78,7 +93,28 @@ def final(verdict: Verdict) -> list[Comparison]:
     return list(ends.values())
 
 
-def curves(verdict: Verdict) -> str | None:
+def worst(verdict: Searched) -> list[dict[str, Any]]:
+    """Of each memorized image what brings most of it back from the edited model: ``image``, ``set``, ``by`` (None where
+    nothing does), ``edited``, ``certificate`` (None where there is nothing to compare with)."""
+    certified = {(one.sha256, one.set): one for one in verdict.certificates}
+    found = []
+    for row in (row for row in verdict.attacked if question(row.set).memorized):
+        by, share = worst_of(verdict.attacks, row)
+        found.append({"image": row.sha256, "set": row.set, "by": by if share else None, "edited": share,
+                      "certificate": certified.get((row.sha256, row.set))})  # fmt: skip
+    return found
+
+
+def worst_said(verdict: Searched) -> str:
+    """How many images come back by anything, and what brings most of each back."""
+    images = worst(verdict)
+    by = Counter(one["by"] for one in images if one["by"] is not None)
+    ways = ", ".join(f"{name}: {count}" for name, count in by.most_common())
+    told = f"Of {len(images)} images, {by.total()} come back from the edited model by some attack"
+    return f"{told}. What brings most of an image back: {ways}." if by else f"{told}."
+
+
+def curves(verdict: Searched) -> str | None:
     """The rate of each model over the steps of each search, all memorized images together; None without a curve."""
     ways = list(dict.fromkeys((p.attack, p.variant) for p in verdict.attacks.values() if p.steps is not None))
     if not ways:
@@ -113,7 +149,7 @@ def curves(verdict: Verdict) -> str | None:
         return as_uri(figure)
 
 
-def _rate(verdict: Verdict, key: str, model: str, memorized: bool) -> tuple[float, float, float] | None:
+def _rate(verdict: Searched, key: str, model: str, memorized: bool) -> tuple[float, float, float] | None:
     rows = [
         row for row in verdict.attacked if question(row.set).memorized is memorized and model in row.hits.get(key, {})
     ]
@@ -123,16 +159,16 @@ def _rate(verdict: Verdict, key: str, model: str, memorized: bool) -> tuple[floa
     return rate_interval(shares, [row.cluster for row in rows])
 
 
-def grids(pictures: Pictures, recipe: Recipe, sets: PromptSets) -> list[dict[str, Any]]:
-    """What the first search of the recipe brought back at its end: per question ``title``, ``columns`` and ``prompts``.
+def grids(pictures: Pictures, asking: Asking, asked: Asked) -> list[dict[str, Any]]:
+    """What the first search brought back at its end: per question ``title``, ``columns`` and ``prompts``.
 
     Each prompt has ``caption`` and ``cells``: the training image, then each model's image that came nearest.
     """
-    made = [found for found in rounds_of(recipe) if found.attack != REPLAY]
+    made = [found for found in rounds_of(asking) if found.attack != REPLAY]
     if not made:
         return []
-    asked, found = questions_of(sets), []
-    for one in (one for one in SHOWN if one in asked):
+    found = []
+    for one in (one for one in (*ATTACKED, *SHOWN) if one in asked):
         models = [name for name in pictures.columns if one.key in _sets(pictures, made[0], name)]
         if models:
             prompts = asked[one]

@@ -139,6 +139,8 @@ def settings_rows(settings: dict[str, Any]) -> list[tuple[str, list[tuple[str, s
 def _setting(section: str, value: Any) -> str:
     if value is None:
         return "unchecked" if section == "verdict" else "not given"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_setting(section, part)}" for key, part in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

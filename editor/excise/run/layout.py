@@ -56,6 +56,13 @@ class Run:
     summary = Place("report.md")
     """The same in Markdown, without pictures."""
 
+    row = Place("attack.json")
+    """What attacks on a checkpoint found that was edited elsewhere."""
+    row_page = Place("attack.html")
+    """The same as a page for people."""
+    row_summary = Place("attack.md")
+    """The same in Markdown, without pictures."""
+
     record = Place("job.json")
     """What the folder holds, and why it may be trusted."""
     lock = Place("job.lock")

@@ -14,6 +14,7 @@ from excise.run.evidence import Located
 from excise.run.layout import Run
 from excise.verdict.measured import Measures
 from excise.verdict.models import Verdict
+from excise.verdict.row import Row
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -44,6 +45,11 @@ def read_model(path: Path, kind: type[M]) -> M:
 def read_verdict(run: Run) -> Verdict:
     """The decision and what it rests on."""
     return read_model(run.verdict, Verdict)
+
+
+def read_row(run: Run) -> Row:
+    """What attacks on a checkpoint found."""
+    return read_model(run.row, Row)
 
 
 def read_measures(run: Run) -> Measures:

@@ -28,7 +28,8 @@ from excise.files.writing import write_json, write_tensors
 from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import Question
-from excise.recipe import Recipe, Sampling
+from excise.recipe import Sampling
+from excise.recipe.suite import Asking
 from excise.run.images import SUFFIX, write_images, write_seconds, write_triggers
 from excise.run.progress import Bar
 from excise.trial.rounds import REPLAY, Round, others_of, rounds_of
@@ -79,7 +80,7 @@ class Block:
         return self.spent(sampling)[-1]
 
 
-def blocks_of(recipe: Recipe, asked: Asked, subjects: Sequence[Subject]) -> list[Block]:
+def blocks_of(recipe: Asking, asked: Asked, subjects: Sequence[Subject]) -> list[Block]:
     """All images of a trial, in batches; they depend on the recipe alone, and so do the bits of what is made."""
     blocks = []
     for found in rounds_of(recipe):
@@ -89,7 +90,7 @@ def blocks_of(recipe: Recipe, asked: Asked, subjects: Sequence[Subject]) -> list
     return blocks
 
 
-def _blocks(recipe: Recipe, found: Round, subject: Subject, question: Question, asked: Asked) -> list[Block]:
+def _blocks(recipe: Asking, found: Round, subject: Subject, question: Question, asked: Asked) -> list[Block]:
     """The images of one round, model and question."""
     prompts = asked[question]
     chosen, seeds = [prompts[place] for place in found.places(prompts)], found.seeds(recipe, question)
@@ -104,7 +105,7 @@ def _blocks(recipe: Recipe, found: Round, subject: Subject, question: Question, 
 
 
 def make_images(
-    recipe: Recipe,
+    recipe: Asking,
     blocks: Sequence[Block],
     open_checkpoint: Callable[[Path], Checkpoint],
     partial: Path,

@@ -8,14 +8,14 @@ import numpy as np
 
 from excise.files.hashing import sha256_file
 from excise.prompts.questions import NEVER_SEEN
-from excise.recipe import Recipe
+from excise.recipe.suite import Asking
 from excise.trial.measure import Trial
 from excise.trial.rounds import REPLAY, REPLAYED, rounds_of
 from excise.verdict.measured import Measured, ModelMeasures
 from excise.verdict.searched import Attacked, Point
 
 
-def points_of(recipe: Recipe) -> dict[str, Point]:
+def points_of(recipe: Asking) -> dict[str, Point]:
     """Every attack at every point by its name in the folder of images; none where replay is the only one."""
     found = {}
     for one in rounds_of(recipe):

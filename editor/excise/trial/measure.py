@@ -64,11 +64,12 @@ class Trial:
         """
         firsts = {subject.name: subject.asked(asked)[0] for subject in subjects}
         sizes = {name: image_size(stored(images, REPLAY, name, first)) for name, first in firsts.items()}
+        first, whole = next(iter(sizes.items()))
         for name, size in sizes.items():
-            if size != sizes[BASE]:
-                raise ExciseError(f"model.{name}: images of {size} pixels, of {sizes[BASE]} by the base; give its twin")
+            if size != whole:
+                raise ExciseError(f"model.{name}: images of {size} pixels, of {whole} by the {first}; give its twin")
         targets = {
-            question: [load_target(prompt, *sizes[BASE]) for prompt in prompts]
+            question: [load_target(prompt, *whole) for prompt in prompts]
             for question, prompts in asked.items()
             if question not in UNMEASURED
         }
@@ -109,21 +110,25 @@ class Trial:
         return measured
 
     def result(
-        self, subject: Subject, measured: ModelMeasures, base: ModelMeasures, weights_changed: int | None
+        self, subject: Subject, measured: ModelMeasures, base: ModelMeasures | None, weights_changed: int | None
     ) -> ModelResult:
         """One model's numbers.
 
         Args:
             subject: the model.
             measured: its images.
-            base: the base's.
+            base: the base's; None where the base was not asked.
             weights_changed: by its edit; None for a checkpoint that is not an edited base.
         """
         name = subject.name
-        ordinary = self._usefulness(name, JUDGED, measured.agrees, base.agrees)
-        neighbours = None
-        if NEIGHBOURS in self.asked:
+        ordinary, neighbours = Usefulness(agreement=None, drift=None), None
+        if base is not None and JUDGED in self.asked:
+            ordinary = self._usefulness(name, JUDGED, measured.agrees, base.agrees)
+        if base is not None and NEIGHBOURS in self.asked:
             neighbours = self._usefulness(name, NEIGHBOURS, measured.neighbours_agree, base.neighbours_agree)
+        diversity = None
+        if JUDGED in self.asked:
+            diversity = estimates.seed_diversity(self.drawn(name, JUDGED), self.clusters[JUDGED])
         others = {
             key: self._replications(subject, measured.other_attacks[key], found, key)
             for found in self.others
@@ -139,7 +144,7 @@ class Trial:
             agreement=ordinary.agreement,
             drift=ordinary.drift,
             neighbours=neighbours,
-            seed_diversity=estimates.seed_diversity(self.drawn(name, JUDGED), self.clusters[JUDGED]),
+            seed_diversity=diversity,
         )
 
     def _replications(
@@ -162,12 +167,12 @@ class Trial:
             drift = estimates.drift(self.drawn(name, question), self.drawn(BASE, question), clusters)
         return Usefulness(agreement=agreement, drift=drift)
 
-    def false_positives(self) -> FalsePositives | None:
-        """How often the rule errs, on the base's images for never-seen prompts; None without such prompts."""
+    def false_positives(self, name: str = BASE) -> FalsePositives | None:
+        """How often the rule errs, on a model's images for never-seen prompts; None without such prompts."""
         if NEVER_SEEN not in self.targets:
             return None
         return estimates.false_positives(
-            self.drawn(BASE, NEVER_SEEN),
+            self.drawn(name, NEVER_SEEN),
             self.targets[NEVER_SEEN],
             self.instruments.rule,
             self.clusters[NEVER_SEEN],

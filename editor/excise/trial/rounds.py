@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from excise.attacks import Budget
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import UNMEASURED, Question
-from excise.recipe import Recipe, Sampling, Search
+from excise.recipe import Sampling, Search
+from excise.recipe.suite import Asking
 from excise.trial.subjects import Subject
 from excise.verdict.estimates import clusters_of
 
@@ -20,7 +21,7 @@ UNMEASURED_SEEDS = 2
 seeds, narrow its intervals."""
 
 
-def seeds_of(recipe: Recipe, asked: Question) -> range:
+def seeds_of(recipe: Asking, asked: Question) -> range:
     """Seeds of the images of one question under replay."""
     count = UNMEASURED_SEEDS if asked in UNMEASURED else recipe.validate_.seeds
     return range(recipe.validate_.seed, recipe.validate_.seed + count)
@@ -63,7 +64,7 @@ class Round:
         """Places of those of a question's prompts that are asked."""
         return spread(prompts, self.settings.images if self.settings else None)
 
-    def seeds(self, recipe: Recipe, asked: Question) -> range:
+    def seeds(self, recipe: Asking, asked: Question) -> range:
         """Seeds of the images of one question: replay's first ones, so that attacks are compared image by image."""
         found = seeds_of(recipe, asked)
         return range(found.start, found.start + self.settings.seeds) if self.settings else found
@@ -72,7 +73,7 @@ class Round:
 REPLAYED = Round(REPLAY)
 
 
-def rounds_of(recipe: Recipe) -> tuple[Round, ...]:
+def rounds_of(recipe: Asking) -> tuple[Round, ...]:
     """Every attack of a recipe, in each of its ways; replay first."""
     methods = sorted(recipe.attack.methods, key=lambda name: name != REPLAY)
     rounds: list[Round] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,11 @@ def subjects_of(recipe: Recipe, run: Run, base: Checkpoint) -> tuple[Subject, ..
         change = partial(_control, recipe, run, base, draw)
         subjects.append(Subject(f"{RANDOM}-{draw}", f"random edit {draw}", COLOURS[RANDOM], path, change))
     return tuple(subjects)
+
+
+def subjects_at(checkpoints: Mapping[str, Path]) -> tuple[Subject, ...]:
+    """Models that are there already, as they are, by name: `BASE`, `EDITED`, `TWIN`."""
+    return tuple(Subject(name, name, COLOURS[name], path) for name, path in checkpoints.items())
 
 
 def _control(recipe: Recipe, run: Run, base: Checkpoint, draw: int) -> Edit:

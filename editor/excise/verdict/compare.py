@@ -34,7 +34,7 @@ def _sets(key: str, attacked: Rows) -> list[str]:
 
 def _compared(key: str, point: Point, name: str, attacked: Rows) -> Comparison | None:
     rows = [row for row in attacked if row.set == name and key in row.hits]
-    twin = all("twin" in row.hits[key] for row in rows)
+    twin = _known("twin", rows, key)
     null = [row for row in attacked if row.set == NEVER_SEEN.key and key in row.hits]
     if not twin and not null:
         return None
@@ -55,13 +55,17 @@ def _compared(key: str, point: Point, name: str, attacked: Rows) -> Comparison |
         set=name,
         against="twin" if twin else "never_seen",
         images=len(set(clusters)),
-        base=_estimate(_rates(rows, key, "base", point), clusters),
+        base=_estimate(_rates(rows, key, "base", point), clusters) if _known("base", rows, key) else None,
         edited=_estimate(edited, clusters),
         control=_estimate(control, beside),
         difference=gap,
         p=_rounded(p),
         q=1.0,
     )
+
+
+def _known(model: str, rows: Rows, key: str) -> bool:
+    return all(model in row.hits[key] for row in rows)
 
 
 def _rates(rows: Rows, key: str, model: str, point: Point) -> list[float]:
@@ -108,16 +112,22 @@ def certify(attacks: Mapping[str, Point], attacked: Rows, rate: float) -> tuple[
     return tuple(_certificate(attacks, *one) for one in zip(rows, p, apart, strict=True))
 
 
-def _certificate(attacks: Mapping[str, Point], row: Attacked, p: float, apart: bool) -> Certificate:
-    shares = {key: row.hits[key].get("edited", 0) / point.seeds for key, point in attacks.items()}
+def worst_of(attacks: Mapping[str, Point], row: Attacked) -> tuple[str, float]:
+    """The attack that brings most of an image back from the edited model, the first of equals, and the share."""
+    shares = {key: hits.get("edited", 0) / attacks[key].seeds for key, hits in row.hits.items()}
     worst = max(shares, key=lambda key: shares[key])
-    twin = row.hits[worst].get("twin")
+    return worst, shares[worst]
+
+
+def _certificate(attacks: Mapping[str, Point], row: Attacked, p: float, apart: bool) -> Certificate:
+    worst, share = worst_of(attacks, row)
+    twin, base = row.hits[worst].get("twin"), row.hits["replay"].get("base")
     return Certificate(
         sha256=row.sha256,
         set=row.set,
-        base=_rounded(row.hits["replay"]["base"] / attacks["replay"].seeds),
+        base=None if base is None else _rounded(base / attacks["replay"].seeds),
         attack=worst,
-        edited=_rounded(shares[worst]),
+        edited=_rounded(share),
         control=None if twin is None else _rounded(twin / attacks[worst].seeds),
         p=_rounded(p),
         passes=not apart,

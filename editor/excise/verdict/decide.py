@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from excise.prompts.questions import NEVER_SEEN, Kind, Place, Question, question
+from excise.prompts.questions import ATTACKED, NEVER_SEEN, Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
 from excise.verdict.making import make_check
 from excise.verdict.models import Check, Estimate, ModelResult, Relation, Threshold, Usefulness
@@ -53,6 +53,24 @@ def decide(
     if not held_out & {"passed", "failed"}:
         reasons.append("the edit was not checked on any memorized prompt that locating had not seen")
     return checks, tuple(reasons)
+
+
+def decide_attacked(
+    models: Mapping[str, ModelResult],
+    kinds: Iterable[str],
+    limits: Limits,
+    attacks: Mapping[str, Point],
+    comparisons: Sequence[Comparison],
+) -> tuple[Check, ...]:
+    """The checks of a checkpoint that was edited elsewhere: what replay brings back, and what searches do.
+
+    Args: as of `decide`; ``models`` with at least ``edited``.
+    """
+    kinds = set(kinds)
+    names = {Kind.VERBATIM: "held_out_replication", Kind.TEMPLATE: "template_replication"}
+    asked = [(found, names[found.kind]) for found in ATTACKED if found.kind in kinds]
+    replays = [_replication(models, "edited", found, name, limits, kinds, "at most") for found, name in asked]
+    return (*replays, *search_checks(attacks, comparisons, kinds, limits, (Place.ATTACKED,)))
 
 
 def asked_of_base(kinds: Collection[str]) -> Question:

@@ -58,8 +58,8 @@ class Comparison(Part):
     """The twin on the same images; without one, the edited model itself on never-seen images."""
     images: Count
     """Independent ones, compared."""
-    base: Estimate
-    """Rate of the base: an attack that does not bring its images back is too weak to trust."""
+    base: Estimate | None
+    """Rate of the base: an attack that does not bring its images back is too weak to trust. None: it was not asked."""
     edited: Estimate
     control: Estimate
     difference: Estimate
@@ -75,8 +75,8 @@ class Certificate(Part):
 
     sha256: Hash
     set: str
-    base: Rate
-    """Share of the base's images of it that replicate under replay."""
+    base: Rate | None
+    """Share of the base's images of it that replicate under replay; None where it was not asked."""
     attack: str
     """The attack that brought most of it back from the edited model; of equals the first, replay before all."""
     edited: Rate
