@@ -85,7 +85,9 @@ def test_derivatives_are_those_of_finite_differences(family: str) -> None:
     found = torch.autograd.grad(magnitude(call.difference(text), torch.zeros(())[None]).sum(), list(text.values()))
     way = {name: random(value) for name, value in call.text.items()}
     ends = [
-        call.difference({name: value + sign * step * way[name] for name, value in call.text.items()}).flatten(1).norm(dim=1)
+        call.difference({name: value + sign * step * way[name] for name, value in call.text.items()})
+        .flatten(1)
+        .norm(dim=1)
         for sign in (1.0, -1.0)
     ]
     slope = sum((part * way[name]).sum() for part, name in zip(found, text, strict=True))

@@ -84,3 +84,12 @@ def test_a_prediction_that_nobody_knows_is_refused() -> None:
 
 def test_each_row_has_an_error_of_its_own() -> None:
     assert torch.allclose(squared_error(LATENTS, NOISE), ((LATENTS - NOISE) ** 2).mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
+def test_the_noise_is_found_in_a_right_answer(predicts: str) -> None:
+    process = Process.of(DDIMScheduler(prediction_type=predicts))
+    shown, said = process.task(LATENTS, NOISE, torch.tensor([700] * 5))
+    assert torch.allclose(process.noise_found(shown, said, 700.0), NOISE, atol=1e-4)
+    flow = Process.of(FlowMatchEulerDiscreteScheduler())
+    assert torch.equal(flow.noise_found(shown, said, 700.0), said)

@@ -100,7 +100,12 @@ class GuidedCall:
     """One call of a guided generation, which can be made again with other text or latents, and differentiated."""
 
     def __init__(
-        self, pipeline: DiffusionPipeline, prompts: Sequence[str], keys: Sequence[int], sampling: Sampling, call: int = 0
+        self,
+        pipeline: DiffusionPipeline,
+        prompts: Sequence[str],
+        keys: Sequence[int],
+        sampling: Sampling,
+        call: int = 0,
     ) -> None:
         """Denoise up to a call, on the trajectory that guidance takes, and keep what the denoiser is given there.
 

@@ -59,3 +59,18 @@ class Process:
         if self.predicts == "v_prediction":
             return shown, noising.velocity(latents, noise, signal)
         return shown, noise if self.predicts == "epsilon" else latents
+
+    def noise_found(self, shown: Tensor, said: Tensor, timestep: float) -> Tensor:
+        """What a model takes for noise in latents that it is shown, of what it says; of a flow, the flow itself.
+
+        Args:
+            shown: ``(rows, ...)``, scaled as the denoiser sees them.
+            said: its prediction, shaped as ``shown``.
+            timestep: of the call.
+        """
+        if self.signal is None or self.predicts == "epsilon":
+            return said
+        signal = float(self.signal[min(max(round(timestep), 0), self.steps - 1)])
+        if self.predicts == "v_prediction":
+            return signal**0.5 * said + (1.0 - signal) ** 0.5 * shown
+        return (shown - signal**0.5 * said) / (1.0 - signal) ** 0.5

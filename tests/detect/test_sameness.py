@@ -1,0 +1,31 @@
+"""Pictures of different seeds that are one picture."""
+
+from __future__ import annotations
+
+import torch
+
+from excise.detect.sameness import sameness
+
+
+def test_the_largest_clique_and_its_centre() -> None:
+    own = torch.Generator().manual_seed(0)
+    picture, other = torch.rand(2, 3, 32, 32, generator=own)
+    images = torch.rand(8, 3, 32, 32, generator=own)
+    for place, offset in ((1, -0.02), (4, 0.0), (6, 0.02)):
+        images[place] = picture + offset
+    images[0] = other
+    images[7] = other + 0.01
+    found = sameness(images, threshold=0.05)
+    assert found.members == (1, 4, 6) and found.centre == 4 and found.size == 3
+
+
+def test_a_chain_is_no_clique() -> None:
+    """Each is near the next, the ends are not near each other: two of a chain of three are a clique, not three."""
+    images = torch.stack([torch.full((3, 16, 16), value) for value in (0.0, 0.1, 0.25)])
+    assert sameness(images, threshold=0.16).members == (0, 1), "the tighter of two pairs"
+    assert sameness(images, threshold=0.26).members == (0, 1, 2)
+
+
+def test_pictures_that_share_nothing_are_alone() -> None:
+    images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert sameness(images, threshold=0.05).size == 1
