@@ -43,6 +43,7 @@ def sameness(images: Tensor, threshold: float, tiles: int = 4) -> Sameness:
     def tightness(members: list[int]) -> tuple[int, float]:
         return -len(members), float(distances[members][:, members].sum())
 
-    members = sorted(min(map(sorted, networkx.find_cliques(graph)), key=tightness))
+    cliques: list[list[int]] = [sorted(clique) for clique in networkx.find_cliques(graph)]
+    members = min(cliques, key=tightness)
     sums = distances[members][:, members].sum(dim=1)
     return Sameness(tuple(members), members[int(sums.argmin())])

@@ -121,7 +121,8 @@ class GuidedCall:
         """
         name = type(pipeline).__name__
         self.network: Any = denoiser(pipeline)
-        if name not in TEXT_INPUTS or not has_guidance(name, self.network.config):
+        configuration: Any = self.network.config
+        if name not in TEXT_INPUTS or not has_guidance(name, configuration):
             raise ExciseError(
                 f"{name}: what the text adds cannot be differentiated: it needs a call with and without the text in "
                 f"one batch; known are {', '.join(known for known in TEXT_INPUTS if known not in DISTILLED)}"
@@ -163,11 +164,11 @@ class GuidedCall:
 
 
 def curvature(call: GuidedCall) -> Tensor:
-    """How sharply the model's density bends along what the text adds: ``|J' d|``, ``d = e_c - e_0`` and J its Jacobian.
+    """How sharply the model's density bends along what the text adds: ``|J' d|``, ``d = e_c - e_0``, ``J`` of d.
 
-    After Jeon et al. (2024, arXiv 2412.04140), who multiply the difference of the two Hessians with the difference of the
-    scores. A true Hessian is symmetric; the transposed product is what one backward pass gives exactly, with no step
-    size to choose.
+    After Jeon et al. (2024, arXiv 2412.04140), who multiply the difference of the two Hessians with the difference of
+    the scores. A true Hessian is symmetric; the transposed product is what one backward pass gives exactly, with no
+    step size to choose.
 
     Returns:
         float32 or better ``(rows,)``, up to the noise level's factors, the same for every prompt.
@@ -176,4 +177,5 @@ def curvature(call: GuidedCall) -> Tensor:
         latents = call.latents.detach().clone().requires_grad_()
         half = 0.5 * call.difference(latents=latents).square().sum()
         (found,) = torch.autograd.grad(half, [latents])
-    return found.to(torch.promote_types(found.dtype, torch.float32)).flatten(1).norm(dim=1)
+    lengths: Tensor = found.to(torch.promote_types(found.dtype, torch.float32)).flatten(1).norm(dim=1)
+    return lengths

@@ -72,5 +72,7 @@ class Process:
             return said
         signal = float(self.signal[min(max(round(timestep), 0), self.steps - 1)])
         if self.predicts == "v_prediction":
-            return signal**0.5 * said + (1.0 - signal) ** 0.5 * shown
-        return (shown - signal**0.5 * said) / (1.0 - signal) ** 0.5
+            found: Tensor = signal**0.5 * said + (1.0 - signal) ** 0.5 * shown
+        else:
+            found = (shown - signal**0.5 * said) / (1.0 - signal) ** 0.5
+        return found

@@ -86,19 +86,29 @@ def _check_sampling(context: Context) -> None:
     sides = {key: checkpoint.side(size) for key, checkpoint in checkpoints_of(context)}
     if len(set(sides.values())) > 1:
         raise ExciseError(f"model.twin: draws {sides['model.twin']} pixels a side, the base {sides['model.path']}")
-    multiple, side = context.base.side_multiple(), sides["model.path"]
-    if side % multiple:
-        near = [value for value in (side // multiple * multiple, (side // multiple + 1) * multiple) if value]
-        raise ExciseError(
-            f"sampling.size: {side} pixels; a side of this checkpoint's images is a multiple of {multiple} "
-            f"({context.base.pipeline_class}): use {' or '.join(map(str, near))}"
-        )
+    check_side(context.base, size)
+    side = sides["model.path"]
     if side < max(LEAST_SIDE, recipe.validate_.tiles):
         raise ExciseError(
             f"sampling.size: {side} pixels; images are compared on {recipe.validate_.tiles} tiles a side "
             f"(validate.tiles) and on windows of {LEAST_SIDE} pixels: draw larger images, or lower validate.tiles"
         )
     check_calls(recipe, context.base.scheduler())
+
+
+def check_side(checkpoint: Checkpoint, size: int | None) -> None:
+    """Refuse a size of images that a checkpoint does not draw.
+
+    Raises:
+        ExciseError: names the sizes next to it.
+    """
+    multiple, side = checkpoint.side_multiple(), checkpoint.side(size)
+    if side % multiple:
+        near = [value for value in (side // multiple * multiple, (side // multiple + 1) * multiple) if value]
+        raise ExciseError(
+            f"sampling.size: {side} pixels; a side of this checkpoint's images is a multiple of {multiple} "
+            f"({checkpoint.pipeline_class}): use {' or '.join(map(str, near))}"
+        )
 
 
 def _check_selection(context: Context) -> None:

@@ -24,7 +24,8 @@ def magnitude(conditional: Tensor, unconditional: Tensor) -> Tensor:
         float32 or better ``(rows,)``: one length for each row, over all of its numbers.
     """
     dtype = torch.promote_types(conditional.dtype, torch.float32)
-    return (conditional.to(dtype) - unconditional.to(dtype)).flatten(1).norm(dim=1)
+    lengths: Tensor = (conditional.to(dtype) - unconditional.to(dtype)).flatten(1).norm(dim=1)
+    return lengths
 
 
 def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -62,8 +63,7 @@ def exceedances(scores: Numbers, null: Numbers) -> Counts:
 
 def p_values(exceeding: Counts, null: int) -> Numbers:
     """``(1 + how many of the null are as large) / (1 + null)``: exact where a score is exchangeable with them."""
-    found: Numbers = (1.0 + exceeding) / (1.0 + null)
-    return found
+    return np.asarray((1.0 + exceeding) / (1.0 + null), dtype=np.float64)
 
 
 def discovery_rates(counts: Counts) -> Numbers:

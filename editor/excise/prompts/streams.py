@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -69,7 +69,8 @@ class Stream:
         number = 0
         try:
             with self.path.open(encoding=encoding, newline="") as file:
-                for number, line in enumerate(file, 1):  # noqa: B007: the error names it
+                for line in file:
+                    number += 1
                     yield line
         except UnicodeDecodeError as error:
             name = encoding.removesuffix("-sig").upper()
@@ -130,7 +131,7 @@ class Stream:
                 raise ExciseError(f"{self.path}: not a parquet file: {error}; fetch it again") from error
 
 
-def chunks(stream: Stream, size: int) -> Iterator[tuple[Caption, ...]]:
+def chunks(stream: Iterable[Caption], size: int) -> Iterator[tuple[Caption, ...]]:
     """The captions of a table, ``size`` at a time; the last may be fewer."""
     captions = iter(stream)
     while chunk := tuple(islice(captions, size)):

@@ -1,0 +1,101 @@
+"""Commands that find what is memorized: scan, init."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from excise.cli.common import CHECKPOINT, FILE, FOLDER, json_option, print_json, speaker
+
+POSITIVE = click.IntRange(min=1)
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+DTYPE = click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.argument("captions", type=CHECKPOINT)
+@click.option("--out", type=FOLDER, help="Folder of the scan.  [default: scans/NAME, the checkpoint's name]")
+@click.option("--column", help="Name of the column of captions, where it is not recognised.")
+@click.option("--ordinary", type=CHECKPOINT, help="Table of ordinary captions.  [default: those that come with excise]")
+@click.option(
+    "--calibrate", type=POSITIVE, default=2000, show_default=True, help="How many of those that come with it."
+)
+@click.option(
+    "--score",
+    "scores",
+    multiple=True,
+    type=click.Choice(["magnitude", "curvature", "one_step"]),
+    help="May be repeated; the first decides.  [default: magnitude and one_step, those the model has]",
+)
+@click.option("--steps", type=POSITIVE, help="Inference steps.  [default: the pipeline's]")
+@click.option("--guidance", type=float, help="Scale of guidance.  [default: the pipeline's]")
+@click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
+@click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents denoised together at most.")
+@click.option("--seeds", type=POSITIVE, default=4, show_default=True, help="Latents that each caption is tried from.")
+@click.option("--calls", type=POSITIVE, default=1, show_default=True, help="Denoiser calls looked at, from the first.")
+@click.option(
+    "--rate", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Of false discoveries."
+)
+@click.option("--drawn", type=POSITIVE, default=32, show_default=True, help="Captions of the highest scores drawn.")
+@click.option("--images", type=click.IntRange(min=2), default=8, show_default=True, help="Pictures of each.")
+@click.option("--threshold", type=float, default=0.15, show_default=True, help="Tiled l2 at which two are one picture.")
+@DEVICE
+@DTYPE
+@click.option("--fresh", is_flag=True, help="Compute everything anew; by default what is done is kept.")
+@json_option
+def scan(checkpoint: Path, captions: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Find which of CAPTIONS the model in CHECKPOINT has memorized.
+
+    Scores every caption by what it adds to the first denoiser calls, holds it against ordinary captions, draws the
+    highest, and leaves tables and a recipe that `excise run` takes as it is. CAPTIONS is a txt, csv, jsonl or parquet
+    file of any length, local or hf://datasets/ORG/NAME/FILE. A scan that was stopped is gone on with by the same
+    command.
+    """
+    from excise.job.scan import scan as run_scan
+    from excise.job.scan_request import ScanRequest
+
+    settings = {key: options.pop(key) for key in ("rate", "drawn", "images", "threshold")}
+    model = {key: options.pop(key) for key in ("device", "dtype")}
+    folder = out or Path("scans") / default_name(checkpoint)
+    run_scan(ScanRequest(checkpoint, captions, folder, settings=settings, model=model, **options), speaker(as_json))
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if as_json:
+        from excise.detect.record import read_record
+
+        record = read_record(folder / "scan.json")
+        print_json(record.model_dump() if record else {})
+        return
+    from rich.console import Console
+
+    from excise.report.scanned import show_scan
+
+    show_scan(folder, Console())
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.option(
+    "--memorized", type=FILE, help="Table of memorized prompts.  [default: OUT/memorized.csv, yours to write]"
+)
+@click.option("--out", type=FOLDER, help="Folder of recipe and tables.  [default: the checkpoint's name]")
+def init(checkpoint: Path, memorized: Path | None, out: Path | None) -> None:
+    """Write a recipe for CHECKPOINT, with ordinary captions, and without scanning.
+
+    Size, steps and guidance are the checkpoint's own; method and settings those that excise takes without being asked.
+    """
+    from excise.job.init import write_first_recipe
+
+    for line in write_first_recipe(checkpoint, out or Path(default_name(checkpoint)), memorized):
+        click.echo(line)
+
+
+def default_name(checkpoint: Path) -> str:
+    """Name of a folder for what is made of a checkpoint."""
+    return checkpoint.name.partition("@")[0].removesuffix(".safetensors") or "checkpoint"
