@@ -11,6 +11,7 @@ import click
 from excise.cli.common import CHECKPOINT, FILE, FOLDER, json_option, print_json, speaker
 
 POSITIVE = click.IntRange(min=1)
+RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 DTYPE = click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
@@ -23,9 +24,7 @@ DTYPE = click.option(
 @click.option("--out", type=FOLDER, help="Folder of the scan.  [default: scans/NAME, the checkpoint's name]")
 @click.option("--column", help="Name of the column of captions, where it is not recognised.")
 @click.option("--ordinary", type=CHECKPOINT, help="Table of ordinary captions.  [default: those that come with excise]")
-@click.option(
-    "--calibrate", type=POSITIVE, default=2000, show_default=True, help="How many of those that come with it."
-)
+@click.option("--calibrate", type=POSITIVE, default=2000, show_default=True, help="How many of those that come along.")
 @click.option(
     "--score",
     "scores",
@@ -39,12 +38,11 @@ DTYPE = click.option(
 @click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents denoised together at most.")
 @click.option("--seeds", type=POSITIVE, default=4, show_default=True, help="Latents that each caption is tried from.")
 @click.option("--calls", type=POSITIVE, default=1, show_default=True, help="Denoiser calls looked at, from the first.")
-@click.option(
-    "--rate", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True, help="Of false discoveries."
-)
+@click.option("--rate", type=RATE, default=0.05, show_default=True, help="False discoveries among those called.")
 @click.option("--drawn", type=POSITIVE, default=32, show_default=True, help="Captions of the highest scores drawn.")
 @click.option("--images", type=click.IntRange(min=2), default=8, show_default=True, help="Pictures of each.")
 @click.option("--threshold", type=float, default=0.15, show_default=True, help="Tiled l2 at which two are one picture.")
+@click.option("--ssim", type=float, help="Structural similarity that two must have too.")
 @DEVICE
 @DTYPE
 @click.option("--fresh", is_flag=True, help="Compute everything anew; by default what is done is kept.")
@@ -60,7 +58,7 @@ def scan(checkpoint: Path, captions: Path, out: Path | None, as_json: bool, **op
     from excise.job.scan import scan as run_scan
     from excise.job.scan_request import ScanRequest
 
-    settings = {key: options.pop(key) for key in ("rate", "drawn", "images", "threshold")}
+    settings = {key: options.pop(key) for key in ("rate", "drawn", "images", "threshold", "ssim")}
     model = {key: options.pop(key) for key in ("device", "dtype")}
     folder = out or Path("scans") / default_name(checkpoint)
     run_scan(ScanRequest(checkpoint, captions, folder, settings=settings, model=model, **options), speaker(as_json))
@@ -81,9 +79,7 @@ def scan(checkpoint: Path, captions: Path, out: Path | None, as_json: bool, **op
 
 @click.command()
 @click.argument("checkpoint", type=CHECKPOINT)
-@click.option(
-    "--memorized", type=FILE, help="Table of memorized prompts.  [default: OUT/memorized.csv, yours to write]"
-)
+@click.option("--memorized", type=FILE, help="Table of memorized prompts.  [default: one that you write]")
 @click.option("--out", type=FOLDER, help="Folder of recipe and tables.  [default: the checkpoint's name]")
 def init(checkpoint: Path, memorized: Path | None, out: Path | None) -> None:
     """Write a recipe for CHECKPOINT, with ordinary captions, and without scanning.

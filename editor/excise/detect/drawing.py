@@ -18,7 +18,7 @@ from excise.diffusion.denoise import generate, noise_key
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json
 from excise.files.writing import write_tensors
-from excise.measures.replication import tiled_l2
+from excise.measures.replication import Target
 from excise.run.layout import Run
 from excise.run.processes import Processes
 from excise.run.progress import Progress
@@ -44,7 +44,7 @@ class Pictures:
 
     def sameness(self, text: str) -> Sameness:
         """How far its pictures are one picture."""
-        return sameness(self.of(text), self.settings.threshold, self.settings.tiles)
+        return sameness(self.of(text), self.settings.rule)
 
 
 def draw_all(
@@ -95,7 +95,7 @@ def self_targets(pictures: Pictures, texts: Sequence[str], folder: Path) -> dict
             continue
         image = pictures.of(text)[same.centre]
         for name, other in known:
-            if float(tiled_l2(image[None], other, tiles=settings.tiles)) <= settings.threshold:
+            if bool(settings.rule.replicated(image[None], Target(other, None))[0]):
                 found[text] = name
                 break
         else:

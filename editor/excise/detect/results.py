@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from excise.detect.decisions import Decided
-from excise.detect.drawing import Pictures
+from excise.detect.drawing import Pictures, self_targets
 from excise.detect.scoring import Scored
 from excise.detect.settings import ScanSettings
 from excise.detect.tables import (
+    PICTURES,
     neighbours_of,
     recipe_of,
     write_memorized,
@@ -25,6 +26,9 @@ from excise.errors import ExciseError
 from excise.files.writing import remove, written_whole
 from excise.mathematics.detection import exceedances, p_values
 from excise.recipe import Recipe
+
+MOST_ALIKE = 0.125
+"""Share of ordinary captions with one picture at most seeds above which that says nothing of memorization."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Leaving:
 
 
 def leave(
-    leaving: Leaving, pictures: Pictures, drawn: Sequence[str], plain: Sequence[str], targets: dict[str, str]
+    leaving: Leaving, pictures: Pictures, drawn: Sequence[str], plain: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Write everything but the pictures.
 
@@ -51,7 +55,6 @@ def leave(
         pictures: of ``drawn`` and ``plain``.
         drawn: captions of the highest scores.
         plain: ordinary captions drawn beside them.
-        targets: self-targets by caption.
 
     Returns:
         The numbers of ``scan.json``, and what is to be said, a sentence each.
@@ -75,13 +78,16 @@ def leave(
             for rank, row in enumerate(decided.top, 1)
         ),
     )  # fmt: skip
+    flat = ordinary_alike(pictures, plain)
+    alike = flat > MOST_ALIKE * len(plain)
+    own = [] if alike else [row.caption.text for row in rows if row.caption.text in same]
+    targets = self_targets(pictures, own, folder / PICTURES)
     kinds = write_memorized(folder / "memorized.csv", rows, targets, leaving.beside)
     near = neighbours_of([row.caption.text for row in rows], leaving.captions, decided, names[0]) if rows else []
     write_rows(folder / "neighbours.csv", ("prompt",), [(text,) for text in near])
     taken = {row.caption.text for row in rows} | set(near)
     ordinary, judged = write_ordinary(folder, leaving.ordinary, decided, names[0], taken)
     numbers = {kind: sum(found == kind for found in kinds.values()) for kind in ("training", "self", "none")}
-    flat = sum(pictures.sameness(text).size >= settings.share for text in plain)
     found: dict[str, Any] = {
         "captions": decided.count,
         "ordinary": int(decided.null.values.size),
@@ -95,10 +101,16 @@ def leave(
         "one_picture": sum(size >= settings.share for size in same.values()),
         "ordinary_drawn": len(plain),
         "ordinary_one_picture": flat,
+        "too_alike": alike,
         "tables": {"memorized": len(rows), "ordinary": ordinary, "judged": judged, "neighbours": len(near)},
     }
     recipe, why = _recipe(leaving, numbers, bool(near))
     return found | {"recipe": recipe}, [*_notes(leaving, found), why]
+
+
+def ordinary_alike(pictures: Pictures, plain: Sequence[str]) -> int:
+    """Of some ordinary captions, how many give one picture at most seeds."""
+    return sum(pictures.sameness(text).size >= pictures.settings.share for text in plain)
 
 
 def _decision(memorized: bool) -> str:
@@ -129,8 +141,8 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
     ]
     if decided.least > 1:
         notes.append(
-            f"with {decided.null.values.size:,} ordinary captions, none can be called unless {decided.least:,} are above "
-            f"every ordinary one; with --calibrate {round(decided.count / settings.rate):,} one would be enough"
+            f"with {decided.null.values.size:,} ordinary captions, none can be called unless {decided.least:,} are "
+            f"above every ordinary one; with --calibrate {round(decided.count / settings.rate):,} one would be enough"
         )
     if decided.discoveries > settings.kept:
         notes.append(f"the {settings.kept:,} of the highest scores are kept")
@@ -144,6 +156,11 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
         )
     if targets["none"]:
         notes.append(f"{targets['none']} have no picture to compare with; a job draws them to be looked at")
+    if found["too_alike"]:
+        notes.append(
+            "ordinary captions give one picture at most seeds too: the threshold tells nothing here, and no "
+            "self-target is taken; lower --threshold or give --ssim"
+        )
     notes.append(
         f"one picture at most seeds: {found['one_picture']} of {found['drawn']} of the highest scores, "
         f"{found['ordinary_one_picture']} of {found['ordinary_drawn']} ordinary captions"
@@ -154,7 +171,7 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
 def _recipe(leaving: Leaving, targets: dict[str, int], neighbours: bool) -> tuple[str | None, str]:
     path, settings = leaving.folder / "recipe.toml", leaving.settings
     try:
-        recipe = recipe_of(leaving.draft, leaving.folder, settings.threshold, settings.tiles, neighbours)
+        recipe = recipe_of(leaving.draft, leaving.folder, settings.rule, neighbours)
     except ExciseError as error:
         remove(path)
         return None, f"no recipe: too little to locate with ({error})"

@@ -8,7 +8,7 @@ import networkx
 import torch
 from torch import Tensor
 
-from excise.measures.replication import tiled_l2
+from excise.measures.replication import Rule, Target
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,18 @@ class Sameness:
         return len(self.members)
 
 
-def sameness(images: Tensor, threshold: float, tiles: int = 4) -> Sameness:
+def sameness(images: Tensor, rule: Rule) -> Sameness:
     """The largest clique of the pictures of one caption; of several as large, the tightest.
 
     Args:
         images: float ``(seeds, 3, height, width)`` in [0, 1].
-        threshold: tiled l2 distance at or under which two pictures are one.
-        tiles: along each side.
+        rule: when one picture replicates another.
     """
-    distances = torch.stack([tiled_l2(images, image, tiles=tiles) for image in images])  # (seeds, seeds)
+    compared = [rule.compare(images, Target(image, None)) for image in images]
+    distances, similar = (torch.stack(values) for values in zip(*compared, strict=True))  # (seeds, seeds) each
     graph = networkx.Graph()
     graph.add_nodes_from(range(len(images)))
-    near = (distances <= threshold).triu(diagonal=1).nonzero().tolist()
-    graph.add_edges_from(near)
+    graph.add_edges_from(rule.holds(distances, similar).triu(diagonal=1).nonzero().tolist())
 
     def tightness(members: list[int]) -> tuple[int, float]:
         return -len(members), float(distances[members][:, members].sum())

@@ -125,7 +125,8 @@ def _score_rows(
             said = seen.conditional
             if seen.unconditional is not None:
                 said = guided(said, seen.unconditional, scoring.sampling.guidance)
-            found["one_step"] = one_step(process.noise_found(seen.shown.to(said), said, seen.timestep).float()).cpu()
+            change = process.one_step_change(seen.shown.to(said), said, seen.timestep)
+            found["one_step"] = one_step(change.float()).cpu()
 
     predictions(pipeline, texts, keys, scoring.sampling, scoring.calls, receive)
     if lengths:

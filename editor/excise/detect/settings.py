@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from excise.detect.scores import Scoring
+from excise.measures.replication import Rule
 
 LEAST_CHUNK, MOST_CHUNK, CHUNKS = 16, 4_096, 1_024
 
@@ -22,12 +23,19 @@ class ScanSettings:
     """Pictures of each, one a seed."""
     threshold: float = 0.15
     """Tiled l2 distance at or under which two pictures are one (Carlini 2023's for Stable Diffusion)."""
+    ssim: float | None = None
+    """If given, they must also have at least this structural similarity."""
     tiles: int = 4
     """Tiles along a side."""
     first_image: int = 1_000
     """First of the pictures' seeds."""
     kept: int = 2_000
     """Captions of the highest scores that are kept with their texts; also the most that can be called memorized."""
+
+    @property
+    def rule(self) -> Rule:
+        """When two pictures are one."""
+        return Rule(self.threshold, self.ssim, self.tiles)
 
     @property
     def share(self) -> int:

@@ -15,6 +15,7 @@ from excise.detect.scoring import Scored
 from excise.errors import ExciseError
 from excise.files.writing import written_whole
 from excise.mathematics.detection import exceedances
+from excise.measures.replication import Rule
 from excise.prompts.near_duplicates import words
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Prompts, Recipe, Validate, Verdict
@@ -126,7 +127,7 @@ def write_split(folder: Path, captions: Sequence[str]) -> tuple[int, int]:
     return len(captions) - judged, judged
 
 
-def recipe_of(draft: Recipe, folder: Path, threshold: float, tiles: int, neighbours: bool) -> Recipe:
+def recipe_of(draft: Recipe, folder: Path, rule: Rule, neighbours: bool) -> Recipe:
     """A recipe that runs as it is on the tables of a folder.
 
     What the tables are too small for is left out: groups of locating, evidence of sharing, held-out captions.
@@ -134,8 +135,7 @@ def recipe_of(draft: Recipe, folder: Path, threshold: float, tiles: int, neighbo
     Args:
         draft: name, model and sampling.
         folder: with memorized.csv, ordinary.csv, judged.csv and perhaps neighbours.csv.
-        threshold: of replication.
-        tiles: of its distance.
+        rule: of replication.
         neighbours: whether there is a table of them.
 
     Raises:
@@ -150,7 +150,7 @@ def recipe_of(draft: Recipe, folder: Path, threshold: float, tiles: int, neighbo
                 neighbours=folder / "neighbours.csv" if neighbours else None,
                 column=draft.prompts.column,
             ),
-            "validate_": Validate(threshold=threshold, tiles=tiles),
+            "validate_": Validate(threshold=rule.distance, ssim=rule.ssim, tiles=rule.tiles),
             "verdict": Verdict(agreement_drop=None, neighbour_agreement_drop=None, false_positives=None),
         }
     )

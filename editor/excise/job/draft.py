@@ -10,6 +10,7 @@ from typing import Any
 import diffusers
 
 from excise.checkpoint import Checkpoint
+from excise.diffusion.denoise import calls_of
 from excise.diffusion.pipelines import kind_of
 from excise.recipe import Model, Prompts, Recipe, Sampling
 
@@ -28,6 +29,19 @@ def draft_recipe(checkpoint: Path, folder: Path, memorized: Path | None = None, 
             ordinary=folder / "ordinary.csv",
             judged=folder / "judged.csv",
         ),
+    )
+
+
+def with_sampling(draft: Recipe, scheduler: Any, sampling: Sampling) -> Recipe:
+    """The draft with sampling, and no more calls looked at than a generation makes."""
+    available = calls_of(scheduler, sampling)
+    calls = {"calls": min(draft.collect.calls, available)}
+    return draft.model_copy(
+        update={
+            "sampling": sampling,
+            "collect": draft.collect.model_copy(update=calls),
+            "locate": draft.locate.model_copy(update=calls),
+        }
     )
 
 

@@ -8,8 +8,9 @@ from excise.checkpoint import Checkpoint
 from excise.detect.ordinary import drawn_apart, ordinary_captions
 from excise.detect.tables import recipe_of, write_recipe, write_split
 from excise.errors import ExciseError
-from excise.job.draft import draft_recipe, usual_sampling
+from excise.job.draft import draft_recipe, usual_sampling, with_sampling
 from excise.job.preflight import writing_explained
+from excise.measures.replication import Rule
 from excise.prompts.tables import read_table
 from excise.recipe import Recipe
 from excise.run.layout import Run
@@ -40,16 +41,13 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
     draft = draft_recipe(checkpoint, folder, memorized)
     if is_elsewhere(draft):
         with sketched(draft) as local:
-            sampling = usual_sampling(Checkpoint.open(local.model.path))
+            draft = _sampled(draft, local.model.path)
     else:
-        sampling = usual_sampling(Checkpoint.open(checkpoint))
-    draft = draft.model_copy(update={"sampling": sampling})
+        draft = _sampled(draft, checkpoint)
     with writing_explained(Run(folder), "the recipe"):
         folder.mkdir(parents=True, exist_ok=True)
         ordinary, judged = write_split(folder, drawn_apart(ordinary_captions(max(TAKEN, 4 * len(texts))), texts))
-        recipe = (
-            recipe_of(draft, folder, draft.validate_.threshold, draft.validate_.tiles, False) if memorized else draft
-        )
+        recipe = recipe_of(draft, folder, Rule.of(draft.validate_), neighbours=False) if memorized else draft
         write_recipe(path, _unmeasured(recipe), _opening(memorized))
     return [
         f"  recipe                  {path}",
@@ -60,6 +58,11 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
     ]
 
 
+def _sampled(draft: Recipe, folder: Path) -> Recipe:
+    checkpoint = Checkpoint.open(folder)
+    return with_sampling(draft, checkpoint.scheduler(), usual_sampling(checkpoint))
+
+
 def _unmeasured(recipe: Recipe) -> Recipe:
     """The recipe with the checks waived that its tables cannot measure."""
     waived = {"agreement_drop": None, "neighbour_agreement_drop": None, "false_positives": None}
@@ -68,7 +71,7 @@ def _unmeasured(recipe: Recipe) -> Recipe:
 
 def _opening(memorized: Path | None) -> list[str]:
     return [
-        "Made by `excise init` from the checkpoint's configuration: nothing was scanned or measured. Paths are relative to",
-        "the working directory; every key with its default: editor/excise/recipe.",
-        f"Memorized: {memorized or 'yours to write (columns prompt and image, the training image beside the table)'}.",
+        "Made by `excise init` from the checkpoint's configuration: nothing was scanned or measured. Paths are",
+        "relative to the working directory; every key with its default: editor/excise/recipe.",
+        f"Memorized: {memorized or 'yours to write (columns prompt and image: the training image beside it)'}.",
     ]

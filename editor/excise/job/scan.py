@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts
 from excise.detect.decisions import Decided, decide
-from excise.detect.drawing import Pictures, draw_all, self_targets
+from excise.detect.drawing import Pictures, draw_all
 from excise.detect.ordinary import drawn_apart
 from excise.detect.record import ScanRecord, read_record, refuse_other
 from excise.detect.results import Leaving, leave
@@ -22,7 +22,7 @@ from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json
 from excise.files.writing import remove
-from excise.job.draft import draft_recipe
+from excise.job.draft import draft_recipe, with_sampling
 from excise.job.fingerprints import hash_code
 from excise.job.forecast import Forecast
 from excise.job.preflight import check_side, writing_explained
@@ -87,11 +87,11 @@ class _Scan:
         """Look at everything that the scan would fail by."""
         request, checkpoint, leads = self.request, self.checkpoint, self.processes.leads
         sampling = request.sampling(checkpoint)
-        self.draft = self.draft.model_copy(update={"sampling": sampling})
         check_parts(checkpoint)
         checkpoint.check_shapes()
         check_side(checkpoint, sampling.size)
         scheduler = checkpoint.scheduler()
+        self.draft = with_sampling(self.draft, scheduler, sampling)
         self.settings = request.scan_settings(checkpoint, scheduler, sampling)
         stream, content = open_captions("CAPTIONS", request.captions, request.column)
         self.beside = None if hub_address(request.captions) else request.captions.parent
@@ -177,17 +177,11 @@ class _Scan:
         self._enter("write", "")
         pictures = Pictures(self.run, self.settings)
         drawn = [row.caption.text for row in decided.top[: self.settings.drawn]]
-        memorized = [row for row in decided.top if row.memorized]
         remove(self.run.folder / PICTURES)
-        targets = self_targets(
-            pictures,
-            [row.caption.text for row in memorized if row.caption.text in set(drawn)],
-            self.run.folder / PICTURES,
-        )
         leaving = Leaving(
             self.run.folder, self.draft, self.settings, self.captions, self.ordinary, decided, self.beside
         )
-        found, notes = leave(leaving, pictures, drawn, plain, targets)
+        found, notes = leave(leaving, pictures, drawn, plain)
         write_pictures(self.run.folder, pictures, decided, self.settings)
         self.record = self.record.model_copy(update={"found": found})
         self.record.save(self.record_file)

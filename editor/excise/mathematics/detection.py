@@ -35,19 +35,20 @@ def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return without + scale * (conditional.to(dtype) - without)
 
 
-def one_step(noise: Tensor) -> Tensor:
-    """How far one step to the end moves a latent: the mean square of the noise found in it (Webster 2023, 2305.08694).
+def one_step(change: Tensor) -> Tensor:
+    """How far one step to the end moves a latent: the mean of ``(z_T - z_1)^2`` (Webster 2023, arXiv 2305.08694).
 
-    Webster's score is the mean of ``(z_T - z_1)^2`` where ``z_1`` is what a single step makes of ``z_T``; that is this
-    number times the square of the first noise level, the same for every prompt.
+    Where a model predicts noise, the change is that noise times the first noise level, the same for every prompt, and
+    is taken without it. Where one predicts the image or the velocity, latents are scaled as the denoiser sees them:
+    Webster's scale, by the noise level, is infinite where training reached pure noise.
 
     Args:
-        noise: what the guided model takes for noise, or the flow that it sees: ``(rows, ...)``.
+        change: what the guided model takes off the latents, ``(rows, ...)``.
 
     Returns:
         ``(rows,)``.
     """
-    return noise.flatten(1).square().mean(dim=1)
+    return change.flatten(1).square().mean(dim=1)
 
 
 def exceedances(scores: Numbers, null: Numbers) -> Counts:

@@ -23,6 +23,8 @@ from excise.report.figures import CONTROL, EDITED, STYLE
 SHOWN = 16
 """Captions in the terminal and in the picture of the top."""
 PAD = 2
+TAKEN = 58
+"""Width of the columns before the captions."""
 
 
 def write_pictures(folder: Path, pictures: Pictures, decided: Decided, settings: ScanSettings) -> None:
@@ -76,13 +78,15 @@ def show_scan(folder: Path, console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, title=f"{found['captions']:,} captions by {found['scores'][0]}, highest first")
     for name, justify in (("", "right"), ("score", "right"), ("p", "right"), ("q", "right"), ("one picture", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("caption", overflow="ellipsis", no_wrap=True)
+    table.add_column("caption", no_wrap=True)
+    room = max(20, console.width - TAKEN)
     with (folder / "top.csv").open(encoding="utf-8", newline="") as file:
         for row, _ in zip(csv.DictReader(file), range(SHOWN), strict=False):
             style = "bold red" if row["decision"] == "memorized" else ""
             score = f"{float(row[found['scores'][0]]):.4g}"
             cells = (row["rank"], score, row["p"], row["q"], row["one_picture"], row["prompt"])
-            table.add_row(*(Text(cell) for cell in cells), style=style)
+            shown = cells[-1] if len(cells[-1]) <= room else f"{cells[-1][: room - 1]}…"
+            table.add_row(*(Text(cell) for cell in (*cells[:-1], shown)), style=style)
     console.print(table)
     console.print(
         Text(f"  {found['memorized']:,} called memorized (red), at a false discovery rate of {found['rate']:g}")
