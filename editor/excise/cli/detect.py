@@ -1,4 +1,4 @@
-"""Commands that find what is memorized: scan, init."""
+"""Commands that find what is memorized: scan, init, explain."""
 
 from __future__ import annotations
 
@@ -95,3 +95,51 @@ def init(checkpoint: Path, memorized: Path | None, out: Path | None) -> None:
 def default_name(checkpoint: Path) -> str:
     """Name of a folder for what is made of a checkpoint."""
     return checkpoint.name.partition("@")[0].removesuffix(".safetensors") or "checkpoint"
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.argument("prompt")
+@click.option("--seeds", type=POSITIVE, default=8, show_default=True, help="Latents, those of a scan.")
+@click.option("--call", type=click.IntRange(min=0), default=0, show_default=True, help="Denoiser call, from 0.")
+@click.option("--steps", type=POSITIVE, help="Inference steps.  [default: the pipeline's]")
+@click.option("--guidance", type=float, help="Scale of guidance.  [default: the pipeline's]")
+@click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
+@click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Latents taken together at most.")
+@click.option("--png", type=FILE, help="Draw the tokens into this file.")
+@DEVICE
+@DTYPE
+@json_option
+def explain(
+    checkpoint: Path,
+    prompt: str,
+    seeds: int,
+    call: int,
+    png: Path | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Say which tokens of PROMPT pull the model in CHECKPOINT.
+
+    The length of the gradient of what the text adds to a denoiser call, with respect to what each token becomes in the
+    text encoder; mean and spread over latents.
+    """
+    from excise.job.explain import explain_prompt
+
+    found = explain_prompt(checkpoint, prompt, seeds, call, sampling, {"device": device, "dtype": dtype})
+    if png is not None:
+        from excise.report.explained import draw_explanation
+
+        draw_explanation(png, found)
+    if as_json:
+        print_json(found.document())
+        return
+    from rich.console import Console
+
+    from excise.report.explained import show_explanation
+
+    show_explanation(found, Console())
+    if png is not None:
+        click.echo(f"  picture                 {png}")
