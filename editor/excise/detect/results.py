@@ -135,10 +135,11 @@ def write_scores(path: Path, captions: Scored, decided: Decided, names: Sequence
 
 def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
     decided, settings = leaving.decided, leaving.settings
-    notes = [
-        f"{found['memorized']:,} of {decided.count:,} captions are called memorized; at most {100 * settings.rate:g} % "
-        "of these are expected to be wrong, if the ordinary captions are like the table's other ones"
-    ]
+    called = f"{found['memorized']:,} of {decided.count:,} captions are called memorized"
+    wrong = (
+        f"; at most {100 * settings.rate:g} % of these are expected to be wrong, if the ordinary captions are like the "
+    )
+    notes = [called + (f"{wrong}table's other ones" if found["memorized"] else "")]
     if decided.least > 1:
         notes.append(
             f"with {decided.null.values.size:,} ordinary captions, none can be called unless {decided.least:,} are "

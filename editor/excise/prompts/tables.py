@@ -38,6 +38,8 @@ class Row:
     group: str
     kind: str
     sources: tuple[str, ...]
+    target: str = ""
+    """What the image is: ``self`` of a scan's self-targets."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def read_table(path: Path, column: str | None = None, memorized: bool = True) ->
             left_out += 1
         else:
             sources = tuple(f"{name}={value}" for name in names["sources"] for value in _values(record.get(name)))
-            plain = {key: cells.get(key, "") for key in ("text", "image", "mask", "group")}
+            plain = {key: cells.get(key, "") for key in ("text", "image", "mask", "group", "target")}
             rows.append(Row(number, kind=KINDS.get(kind, kind) or "verbatim", sources=sources, **plain))
     if not rows:
         raise ExciseError(f"{path}: the table has no prompt; give at least one")
@@ -120,6 +122,7 @@ def columns_of(path: Path, header: tuple[str, ...], column: str | None) -> dict[
         "mask": first(["mask"]),
         "group": first(GROUP),
         "kind": first(KIND),
+        "target": first(["target"]),
         "sources": [known[name] for name in SOURCES if name in known],
     }
 
