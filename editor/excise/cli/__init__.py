@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from excise.cli.common import AS_JSON, INTERRUPTED, print_json
-from excise.cli.detect import explain, init, scan
+from excise.cli.detect import audit, explain, init, scan
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
@@ -48,5 +48,5 @@ def main() -> None:
     """
 
 
-for command in (init, scan, explain, run, show, sweep, plan, diff, export, release, verify, publish, testbed):
+for command in (init, scan, explain, audit, run, show, sweep, plan, diff, export, release, verify, publish, testbed):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands that find what is memorized: scan, init, explain."""
+"""Commands that find what is memorized: scan, init, explain, audit."""
 
 from __future__ import annotations
 
@@ -143,3 +143,49 @@ def explain(
     show_explanation(found, Console())
     if png is not None:
         click.echo(f"  picture                 {png}")
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.argument("images", type=CHECKPOINT)
+@click.option("--reference", type=CHECKPOINT, required=True, help="Images of the same kind, never trained on.")
+@click.option("--by", type=click.Choice(["loss", "magnitude"]), default="loss", show_default=True)
+@click.option("--samples", type=POSITIVE, default=16, show_default=True, help="Noised latents of each image.")
+@click.option("--rate", type=RATE, default=0.05, show_default=True, help="False discoveries among those called.")
+@click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
+@click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents taken together at most.")
+@DEVICE
+@DTYPE
+@json_option
+def audit(
+    checkpoint: Path,
+    images: Path,
+    reference: Path,
+    by: str,
+    samples: int,
+    rate: float,
+    device: str,
+    dtype: str,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Say which of IMAGES the model in CHECKPOINT was trained on.
+
+    IMAGES and the reference are folders, or tables with columns prompt and image. Each image's loss on its noised
+    latents, or the magnitude of its caption there, is ranked among the reference's, which must be like them in all but
+    having been trained on: an exact permutation test, at a false discovery rate. Images that cannot be read are named.
+    """
+    from excise.job.audit import audit as run_audit
+
+    model = {"device": device, "dtype": dtype}
+    found = run_audit(checkpoint, images, reference, by, samples, rate, sampling, model, speaker(as_json))
+    if as_json:
+        print_json(found.document())
+        return
+    from rich.console import Console
+
+    from excise.report.audited import show_audit
+
+    show_audit(found.document(), Console())
+    for line in found.said():
+        click.echo(f"  {line}")

@@ -139,12 +139,29 @@ class GuidedCall:
             hook.remove()
         self._given = seen[call]
         self._latents = latents_name(self._given)
+        schedule: Any = pipeline
+        self._scale = float(self._given[TIMESTEP].flatten()[0]) / float(schedule.scheduler.timesteps[call])
         if len(self._given[self._latents]) != 2 * self._rows:
             raise ExciseError(f"sampling.guidance: {sampling.guidance} asks for no call without the text; give above 1")
         self.text = {name: self._given[name][self._rows :] for name in TEXT_INPUTS[name]}
         """What the conditional rows are told, ``(rows, ...)`` by name of the denoiser's argument."""
         self.latents: Tensor = self._given[self._latents][self._rows :]
         """``(rows, ...)``: the same in the unconditional rows."""
+
+    def at(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """What the same prompts make the model predict elsewhere: conditional and unconditional, ``(rows, ...)`` each.
+
+        Args:
+            latents: noised as in training, ``(rows, ...)``.
+            timesteps: ``(rows,)``, as `excise.diffusion.process.Process.draw` gives them.
+        """
+        told: Tensor = self._given[TIMESTEP]
+        kind = torch.float32 if told.is_floating_point() else torch.int64
+        moved = (timesteps * self._scale).to(told.device, kind)
+        shown = latents.to(self.latents)
+        given = self._given | {self._latents: torch.cat([shown, shown]), TIMESTEP: torch.cat([moved, moved])}
+        said = mean_of(self.network(**nested(given | {"return_dict": False}))[0], shown)
+        return said[self._rows :], said[: self._rows]
 
     def difference(self, text: Mapping[str, Tensor] | None = None, latents: Tensor | None = None) -> Tensor:
         """What the text adds to the prediction, ``e_c - e_0``: ``(rows, ...)``.
