@@ -19,6 +19,7 @@ from scipy.stats import false_discovery_control
 from excise.checkpoint import Checkpoint
 from excise.detect.ordinary import ordinary_captions
 from excise.detect.scores import Scoring, score
+from excise.detect.settings import ScanSettings
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Sampling, load_recipe
 from tests.conftest import write_table
@@ -27,6 +28,7 @@ from tests.jobs import excise, refused
 from tests.stages.killed import LAUNCH
 
 POOL = [caption for caption in ordinary_captions(1200) if len(caption) < 36][:96]
+FIRST = ScanSettings.first_image
 QUICK = ("--steps", 2, "--seeds", 1, "--images", 3, "--batch", 8, "--device", "cpu", "--drawn", 4, "--guidance", 3.0)
 
 
@@ -85,7 +87,9 @@ def test_a_scan_leaves_what_a_job_runs_on(tiny_checkpoint: Path, tables: Path, t
     )
 
     recipe = out / "recipe.toml"
-    sets = prompt_sets(load_recipe(recipe))
+    ready = load_recipe(recipe)
+    assert not set(range(FIRST, FIRST + 3)) & set(range(ready.validate_.seed, ready.validate_.seed + 10_000))
+    sets = prompt_sets(ready)
     assert sum(map(len, sets.located)) + len(sets.held_out) == 8 and sets.contrast and sets.judged
     planned = excise("plan", recipe, "--out", tmp_path / "run")
     assert planned.exit_code == 0, planned.output
@@ -102,7 +106,6 @@ def test_self_targets_are_taken_and_called_so_where_ordinary_captions_give_many_
     from safetensors.torch import load_file, save_file
 
     from excise.detect.drawing import Pictures
-    from excise.detect.settings import ScanSettings
     from excise.run.layout import Run
 
     pictures = Pictures(Run(out), ScanSettings(Scoring(Sampling()), images=3))
