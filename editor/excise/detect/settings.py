@@ -28,8 +28,8 @@ class ScanSettings:
     tiles: int = 4
     """Tiles along a side."""
     first_image: int = 1_000_000
-    """First of the pictures' seeds: far from those of `validate.seed`, so that a self-target is found at other seeds than
-    it is judged at."""
+    """First of the pictures' seeds: far from those of `validate.seed`, so that a self-target is found at other seeds
+    than it is judged at."""
     kept: int = 2_000
     """Captions of the highest scores that are kept with their texts; also the most that can be called memorized."""
 
