@@ -24,6 +24,7 @@ wheel: $(INSTALLED)  ## a wheel works outside the checkout, beside the project o
 
 bench: $(INSTALLED)  ## speed and memory beside the bare model and the plain way
 	$(BIN)/python -m benchmarks.run --recipe $(RECIPE)
+	$(BIN)/python -m benchmarks.attack --recipe $(RECIPE)
 
 bench-fullsize: $(INSTALLED)  ## collect, edit and write a full-size Stable Diffusion 1.x of random weights: 20 GB of disk
 	$(BIN)/python -m benchmarks.fullsize

@@ -27,10 +27,7 @@ def write_recipe(
         section, name = key.split(".")
         whole[section][name] = None
     waived = {key: "unchecked" for key, value in whole["verdict"].items() if value is None}
-    whole = {
-        key: {name: kept for name, kept in value.items() if kept is not None} if isinstance(value, dict) else value
-        for key, value in (whole | {"verdict": whole["verdict"] | waived}).items()
-    }
+    whole = _given(whole | {"verdict": whole["verdict"] | waived})
     for key, value in (changes or {}).items():
         *sections, name = key.split(".")
         part = whole
@@ -40,6 +37,13 @@ def write_recipe(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tomli_w.dumps(whole), encoding="utf-8")
     return path
+
+
+def _given(part: dict[str, Any]) -> dict[str, Any]:
+    """Without what is None, which TOML does not have."""
+    return {
+        key: _given(value) if isinstance(value, dict) else value for key, value in part.items() if value is not None
+    }
 
 
 def context_of(

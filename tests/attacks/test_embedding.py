@@ -30,6 +30,7 @@ from excise.run.results import read_verdict
 from excise.stages import attack
 from excise.trial.blocks import blocks_of
 from excise.trial.subjects import subjects_of
+from excise.verdict.models import Verdict
 from tests.conftest import changed
 from tests.diffusion.pipelines import save
 from tests.jobs import context_of
@@ -138,6 +139,25 @@ def job(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return recipe, run_job(recipe, tmp_path_factory.mktemp("runs") / "search", say=lambda _: None)
 
 
+def forgeries(verdict: Verdict) -> dict[str, Verdict]:
+    """What a publisher might make of a verdict that search refuses, and what is said of it."""
+    first, *rest = verdict.attacked
+    none = {key: dict.fromkeys(hits, 0) for key, hits in first.hits.items()}
+    edited = verdict.edited.model_copy(update={"other_attacks": {}})
+    other = [one.model_copy(update={"p": 0.123, "q": 0.123}) for one in verdict.comparisons]
+    none["embedding/caption/2"]["edited"] = 1 + first.hits["embedding/caption/2"]["edited"] % 2
+    return {
+        "not the rate of its images": verdict.model_copy(update={"attacked": (*rest,)}),
+        "attacks: not those of the recipe": verdict.model_copy(update={"attacks": {}}),
+        "where it was asked for": verdict.model_copy(update={"models": dict(verdict.models) | {"edited": edited}}),
+        "comparisons: not what follows": verdict.model_copy(update={"comparisons": tuple(other)}),
+        "certificates: not what follows": verdict.model_copy(update={"certificates": ()}),
+        "embedding/caption/2.located_verbatim: not the rate": verdict.model_copy(
+            update={"attacked": (first.model_copy(update={"hits": none}), *rest)}
+        ),
+    }
+
+
 @pytest.mark.e2e
 def test_a_job_says_what_search_brought_back(job: tuple[Recipe, Run]) -> None:
     recipe, run = job
@@ -149,8 +169,10 @@ def test_a_job_says_what_search_brought_back(job: tuple[Recipe, Run]) -> None:
     for key in list(verdict.attacks)[1:]:
         base, twin = (verdict.models[name].other_attacks[key] for name in ("base", "twin"))
         assert all(twin[name] == base[name] for name in twin)  # the same model, searched with the same noise
-    assert verdict.fate in ("hidden", "gone", "still there")
+    assert verdict.fate in ("hidden", "unclear", "still there")
     assert list(search_faults(verdict, recipe)) == []
+    for said, forged in forgeries(verdict).items():
+        assert any(said in fault for fault in search_faults(forged, recipe)), said
     page, summary = run.report.read_text(), run.summary.read_text()
     assert "Searches: hidden, or gone?" in page and "what embedding/caption/2 brought nearest" in page
     assert "embedding/other/1" in summary and verdict.certificates[0].sha256[:16] in page

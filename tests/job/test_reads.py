@@ -17,7 +17,7 @@ from excise.job.names import NAMES
 from excise.job.sequence import STAGES, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import Recipe, Section
+from excise.recipe import Embedding, Recipe, Section
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -42,6 +42,8 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     save_judge(Judge(QUESTIONS), folder / "judge")
     recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
+    search = Embedding(steps=1, curve=(1,), samples=1, images=1, starts=("caption",), seeds=1)
+    plain = changed(plain, "attack", methods=("replay", "embedding"), embedding=search)
     other = changed(plain, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
     return [plain, changed(changed(other, "collect", noise="own"), "edit", method="random")]
 
@@ -69,6 +71,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
     keys = set(stage.settings) | set(stage.files) | ({"edit.method", "edit.random.draw"} if stage.edit else set())
+    keys |= {"attack"} if stage.attacks else set()
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
 
@@ -136,6 +139,8 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         expected |= {stage.name for stage in STAGES if key in stage.files}
         if key == "edit.random.draw":
             expected -= {"edit"}  # the chosen method is zero
+        if key.startswith("attack.embedding."):
+            expected -= {"attack"}  # the only attack is replay
         assert found == expected, key
 
 

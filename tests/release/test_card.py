@@ -7,8 +7,18 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
+from excise.recipe import Verdict as Limits
+from excise.release.card import waived
 from excise.release.provenance import read_record
+from excise.verdict.decide import decide
 from tests.release.forging import change_recipe, found
+from tests.report.test_searches import searched
+from tests.verdict.searched import ATTACKS
+
+
+def test_what_is_not_known_stands_first(release: Path) -> None:
+    text = (release / "README.md").read_text(encoding="utf-8").partition("\n# ")[2]
+    assert text.splitlines()[2].startswith("> **Whether the images are hidden or gone is not known")
 
 
 def test_the_card_is_one_that_the_hub_reads(release: Path) -> None:
@@ -68,3 +78,17 @@ def test_what_people_read(release: Path) -> None:
     assert "What this does not prove" in text and "excise run excise/recipe.toml" in text
     zeroed = sum(tensor.zeroed or 0 for tensor in record.edit.tensors.values())
     assert f"{zeroed:,} of its weights set to zero" in text
+
+
+def test_a_waived_search_shows_what_it_brought_back() -> None:
+    verdict = searched()
+    checks, _ = decide(
+        verdict.models,
+        verdict.threshold,
+        ["verbatim"],
+        Limits(embedding_replication=None),
+        ATTACKS,
+        verdict.comparisons,
+    )
+    said = waived(verdict.model_copy(update={"checks": checks, "kinds": ("verbatim",)}))
+    assert any("embedding search, held-out verbatim images" in line and "**misses**" in line for line in said)

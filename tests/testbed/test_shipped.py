@@ -62,8 +62,11 @@ def test_recipes_use_the_settings_that_the_testbed_was_checked_with(path: Path) 
 
 def test_the_full_recipe_differs_from_the_quick_one_in_judging_alone() -> None:
     quick, full = (load_recipe(path) for path in RECIPES)
-    for section in ("model", "prompts", "sampling", "collect", "locate", "edit", "attack"):
+    for section in ("model", "prompts", "sampling", "collect", "locate", "edit"):
         assert getattr(quick, section) == getattr(full, section)
+    search = full.attack.embedding  # every image, every start, the whole curve
+    assert quick.attack.methods == full.attack.methods and "embedding" in full.attack.methods
+    assert (search.images, len(search.starts), search.points) == (None, 4, search.curve)
     assert full.validate_.seeds >= 10 and full.validate_.threshold == quick.validate_.threshold
     assert full.validate_.ssim == quick.validate_.ssim
 

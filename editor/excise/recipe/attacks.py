@@ -124,6 +124,7 @@ class Attack(Section):
     """``replay`` asks for each training caption as it stands. It is always made: ordinary prompts are asked by it.
     ``embedding`` searches for the text embedding that brings an image back."""
     embedding: Embedding = Embedding()
+    """Settings of ``embedding``."""
 
     def settings(self, name: str) -> Search | None:
         """The section of an attack; None for one that has no settings."""

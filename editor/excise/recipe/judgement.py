@@ -60,7 +60,7 @@ class Verdict(Section):
     """Where the recipe makes the attack ``embedding``: at every point of its curve and from every start, at most this
     share more of the images may come back from the edited model than from the twin; without a twin, than of never-seen
     images from the edited model."""
-    false_discovery: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     """Rate at which an image's certificate says that the edited model keeps more of it than one that never saw it."""
     agreement_drop: Limit = 0.02
     """Caption agreement on ordinary prompts may fall by at most this much, edited against base."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from excise.prompts.questions import NEVER_SEEN, question
 from excise.recipe import Recipe
 from excise.trial.found import points_of
+from excise.trial.rounds import REPLAY, rounds_of
+from excise.trial.subjects import Subject
 from excise.verdict.compare import certify, compare
 from excise.verdict.models import Verdict
 
@@ -32,11 +35,28 @@ def search_faults(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
             yield f"{where}.hits: more images than were drawn"
         if not all(-2.0 <= value <= 1.0 for value in row.likeness.values()):
             yield f"{where}.likeness: beyond what there can be"
+    yield from _asked(verdict, recipe)
     yield from _rates(verdict)
     if verdict.comparisons != compare(attacks, rows):
         yield "comparisons: not what follows from what was brought back"
     if verdict.certificates != certify(attacks, rows, recipe.verdict.false_discovery):
         yield "certificates: not what follows from what was brought back"
+
+
+def _asked(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
+    """Every model was attacked as the recipe says, on as many images."""
+    for found in (found for found in rounds_of(recipe) if found.attack != REPLAY):
+        for name, model in verdict.models.items():
+            subject = Subject(name, model.label, model.colour, Path(model.checkpoint))
+            asked = {one.key for one in found.questions(subject, [question(key) for key in model.sets])}
+            for key in found.keys:
+                there = model.other_attacks.get(key, {})
+                if there.keys() != asked:
+                    yield f"models.{name}.other_attacks.{key}: {sorted(there)}, where it was asked for {sorted(asked)}"
+                for one in there.keys() & asked:
+                    whole, limit = model.sets[one].prompts, found.settings.images if found.settings else None
+                    if there[one].prompts != (whole if limit is None else min(limit, whole)):
+                        yield f"models.{name}.other_attacks.{key}.{one}: not as many images as the recipe says"
 
 
 def _rates(verdict: Verdict) -> Iterator[str]:

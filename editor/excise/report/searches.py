@@ -14,10 +14,12 @@ from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.report.figures import STYLE, as_uri
 from excise.report.picture_rows import Pictures, data_uri, faded
+from excise.report.words import percent
 from excise.run.images import read_prompt, stored
 from excise.trial.rounds import REPLAY, Round, rounds_of
 from excise.trial.subjects import BASE, EDITED, TWIN
 from excise.verdict.models import Comparison, Verdict
+from excise.verdict.search_checks import strength
 
 PICTURED = 24
 """Images whose search is shown, of each question."""
@@ -37,8 +39,13 @@ _REPLAYED = (
 
 
 def fate(verdict: Verdict) -> str:
-    """What became of the images, in a sentence."""
-    return _FATES[verdict.fate]
+    """What became of the images, in a sentence, and whether the search was strong enough to tell."""
+    if verdict.fate != "unclear":
+        return _FATES[verdict.fate]
+    return (
+        f"No search brings back more of the images than from a model that never saw them. But of the base, which has "
+        f"them, the searches bring back {percent(strength(verdict.comparisons))} at most: too few to call them gone."
+    )
 
 
 def limits(verdict: Verdict) -> str:
@@ -77,7 +84,7 @@ def curves(verdict: Verdict) -> str | None:
     if not ways:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(min(9.4, 1.2 + 2.6 * len(ways)), 2.8), layout="constrained")
+        figure = Figure(figsize=(min(9.4, max(6.0, 1.2 + 2.6 * len(ways))), 2.8), layout="constrained")
         for axes, (attack, variant) in zip(figure.subplots(1, len(ways), squeeze=False)[0], ways, strict=True):
             keys = {k: p for k, p in verdict.attacks.items() if (p.attack, p.variant) == (attack, variant)}
             for name, memorized, label in ((BASE, True, "base"), (EDITED, True, "edited"), (TWIN, True, "twin"),

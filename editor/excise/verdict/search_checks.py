@@ -12,6 +12,8 @@ from excise.verdict.searched import Comparison, Fate, Point
 
 SEARCHES = {"embedding": "embedding_replication"}
 """Attack to the key of ``[verdict]`` that limits what it may bring back more than from a model that never saw it."""
+STRONG = 0.95
+"""Share of the base's images that a search must bring back for its silence to be trusted."""
 _NEITHER = "there is neither a twin (model.twin) nor a never-seen image (prompts.never_seen) to compare with"
 
 
@@ -82,7 +84,20 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
     searched = [check for check in replays if check.name in SEARCHES.values() and check.value is not None]
     if not searched or not comparisons:
         return "not searched"
-    return "hidden" if any(_fails(check) for check in searched) else "gone"
+    if any(_fails(check) for check in searched):
+        return "hidden"
+    return "gone" if strength(comparisons) >= STRONG else "unclear"
+
+
+def strength(comparisons: Sequence[Comparison]) -> float:
+    """Share of the base's images that the strongest search brings back, on the set where that is least; 1 without any.
+
+    The base has these images: a search that does not find them there shows nothing by not finding them elsewhere.
+    """
+    best: dict[str, float] = {}
+    for found in comparisons:
+        best[found.set] = max(best.get(found.set, 0.0), found.base.value)
+    return min(best.values(), default=1.0)
 
 
 def _fails(check: Check) -> bool:

@@ -11,7 +11,7 @@ from excise.files.models import Count, Hash, Part
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[float, float] | None
 """Two ends; None where a single case gives none."""
-Fate = Literal["still there", "hidden", "gone", "not searched"]
+Fate = Literal["still there", "hidden", "gone", "unclear", "not searched"]
 
 
 class Estimate(Part):
