@@ -20,7 +20,19 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_every_command_and_option_exists() -> None:
     found = re.findall(r"^excise (\w+)([^#\n]*)", README, re.MULTILINE)
-    assert {name for name, _ in found} >= {"plan", "run", "sweep", "show", "attack", "diff", "verify", "publish"}
+    assert {name for name, _ in found} >= {
+        "scan",
+        "explain",
+        "init",
+        "plan",
+        "run",
+        "sweep",
+        "show",
+        "attack",
+        "diff",
+        "verify",
+        "publish",
+    }
     for name, arguments in found:
         known = {option for parameter in main.commands[name].params for option in parameter.opts}
         assert set(re.findall(r"--[\w-]+", arguments)) <= known, (name, arguments)
@@ -36,7 +48,10 @@ def test_it_installs_without_make_and_completes() -> None:
 
 def test_documents_for_programs_are_where_they_are_said_to_be() -> None:
     offered = {name for name, command in main.commands.items() if any("--json" in p.opts for p in command.params)}
-    assert offered == {"run", "show", "plan", "attack", "diff", "verify"} and "`--json`" in README
+    assert (
+        offered == {"scan", "explain", "audit", "run", "show", "plan", "attack", "diff", "verify"}
+        and "`--json`" in README
+    )
 
 
 def test_the_hardware_that_is_said_to_be_computed_is() -> None:

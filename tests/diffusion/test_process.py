@@ -84,3 +84,15 @@ def test_a_prediction_that_nobody_knows_is_refused() -> None:
 
 def test_each_row_has_an_error_of_its_own() -> None:
     assert torch.allclose(squared_error(LATENTS, NOISE), ((LATENTS - NOISE) ** 2).mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
+def test_one_step_to_the_end_of_a_right_answer_is_the_image(predicts: str, zero: bool) -> None:
+    """Also where the first timestep is pure noise: what the model says then still counts."""
+    process = Process.of(DDIMScheduler(prediction_type=predicts, rescale_betas_zero_snr=zero))
+    shown, said = process.task(LATENTS, NOISE, torch.tensor([999] * 5))
+    change = process.one_step_change(shown, said, 999.0)
+    assert torch.allclose(change, NOISE if predicts == "epsilon" else shown - LATENTS, atol=1e-5)
+    flow = Process.of(FlowMatchEulerDiscreteScheduler())
+    assert torch.equal(flow.one_step_change(shown, said, 1000.0), said)

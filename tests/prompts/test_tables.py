@@ -23,6 +23,12 @@ def test_reads_every_column(tmp_path: Path) -> None:
     assert second == Prompt("a dog")
 
 
+def test_a_self_target_is_one_with_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "own.png").touch()
+    table = "prompt,image,target\na cat,own.png,self\na dog,own.png,training\na cow,,self\n"
+    assert [prompt.self_target for prompt in read_prompts(written(tmp_path, table))] == [True, False, False]
+
+
 def test_reads_a_table_with_byte_order_mark(tmp_path: Path) -> None:
     assert read_prompts(written(tmp_path, "\ufeffprompt\na cat\n")) == (Prompt("a cat"),)
 

@@ -204,3 +204,12 @@ def test_the_headline_says_what_there_is() -> None:
     verbatim, ordinary = words.headline(verdict.model_copy(update={"models": found}))
     assert verbatim.endswith(f"the edited model in 2.0{N}% (0.0–7.0{N}%).") and "Controls" not in verbatim
     assert ordinary == "Caption agreement on ordinary prompts was not measured."
+
+
+def test_self_targets_are_called_so_before_any_rate() -> None:
+    verdict = example_verdict()
+    assert not any("self-target" in sentence for sentence in words.headline(verdict))
+    own = verdict.model_copy(update={"evidence": verdict.evidence.model_copy(update={"self_targets": 3})})
+    first, *rest = words.headline(own)
+    assert first.startswith("3 of the memorized prompts") and "no training images" in first
+    assert rest == words.headline(verdict)

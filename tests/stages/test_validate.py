@@ -174,7 +174,7 @@ def test_memorized_prompts_without_pictures_leave_the_rest_to_be_measured(
 
 
 def test_without_a_judge_agreement_is_not_measured_and_refuses(tried: Tried, tmp_path: Path) -> None:
-    loose = {name: 1.0 for name in Verdict.model_fields if name != "base_replication"}
+    loose = {name: 1.0 for name in Verdict.model_fields if name not in ("base_replication", "false_discovery")}
     limits = Verdict.model_validate(loose | {"base_replication": 0.0, "drift": 100.0})
     recipe = changed(tried.recipe, "validate_", judge=None).model_copy(update={"verdict": limits})
     run = copied(tried, tmp_path)

@@ -6,6 +6,7 @@ import click
 
 from excise.cli.attack import attack
 from excise.cli.common import AS_JSON, INTERRUPTED, print_json
+from excise.cli.detect import audit, explain, init, scan
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
@@ -48,5 +49,21 @@ def main() -> None:
     """
 
 
-for command in (run, show, sweep, plan, attack, diff, export, release, verify, publish, testbed):
+for command in (
+    init,
+    scan,
+    explain,
+    audit,
+    run,
+    show,
+    sweep,
+    plan,
+    attack,
+    diff,
+    export,
+    release,
+    verify,
+    publish,
+    testbed,
+):
     main.add_command(command)

@@ -59,3 +59,19 @@ class Process:
         if self.predicts == "v_prediction":
             return shown, noising.velocity(latents, noise, signal)
         return shown, noise if self.predicts == "epsilon" else latents
+
+    def one_step_change(self, shown: Tensor, said: Tensor, timestep: float) -> Tensor:
+        """What a single step to the end takes off latents, up to a factor that is the same for all of them.
+
+        Args:
+            shown: ``(rows, ...)``, scaled as the denoiser sees them.
+            said: its prediction, shaped as ``shown``: noise or a flow is the change itself.
+            timestep: of the call.
+        """
+        if self.signal is None or self.predicts == "epsilon":
+            return said
+        signal = float(self.signal[min(max(round(timestep), 0), self.steps - 1)])
+        end: Tensor = said
+        if self.predicts == "v_prediction":
+            end = signal**0.5 * shown - (1.0 - signal) ** 0.5 * said
+        return shown - end

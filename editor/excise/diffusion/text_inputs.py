@@ -65,7 +65,7 @@ def seen_call(pipeline: DiffusionPipeline, text: str, sampling: Sampling) -> dic
     network, seen = denoiser(pipeline), []
 
     def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(_flat(_named(network, args, kwargs)))
+        seen.append(arguments_of(network, args, kwargs))
 
     if type(pipeline).__name__ not in DISTILLED:
         sampling = sampling.model_copy(update={"guidance": 1.0})
@@ -89,7 +89,7 @@ def text_replaced(pipeline: DiffusionPipeline, text: Mapping[str, Tensor]) -> It
     network = denoiser(pipeline)
 
     def replace(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
-        given = _flat(_named(network, args, kwargs))
+        given = arguments_of(network, args, kwargs)
         for name, rows in text.items():
             given[name] = torch.cat([given[name][: -len(rows)], rows.to(given[name])])
         return (), nested(given)
@@ -118,12 +118,10 @@ def nested(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _named(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return dict(list(inspect.signature(type(network).forward).bind(network, *args, **kwargs).arguments.items())[1:])
-
-
-def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a denoiser's call by name, those in a dictionary under ``name.key``; `nested` is the inverse."""
+    bound = inspect.signature(type(network).forward).bind(network, *args, **kwargs).arguments
     found: dict[str, Any] = {}
-    for name, value in arguments.items():
+    for name, value in list(bound.items())[1:]:
         found |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
     return found

@@ -48,7 +48,7 @@ def hash_prompts(prompts: Any, with_images: bool) -> str:
         if not with_images:
             return value.text
         images = [hash_path(path) if path else None for path in (value.image, value.mask)]
-        return [value.text, value.kind, value.group, *value.sources, *images]
+        return [value.text, value.kind, value.group, value.target, *value.sources, *images]
 
     return hash_json(describe(prompts))
 

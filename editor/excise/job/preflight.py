@@ -91,27 +91,37 @@ def _check_sampling(context: Context) -> None:
     sides = {key: checkpoint.side(size) for key, checkpoint in checkpoints_of(context)}
     if len(set(sides.values())) > 1:
         raise ExciseError(f"model.twin: draws {sides['model.twin']} pixels a side, the base {sides['model.path']}")
-    check_side(context.base, recipe)
+    check_compared(context.base, recipe)
     check_calls(recipe, context.base.scheduler())
 
 
-def check_side(checkpoint: Checkpoint, asking: Asking) -> None:
+def check_compared(checkpoint: Checkpoint, asking: Asking) -> None:
     """Refuse a size of images that the checkpoint cannot draw, or that cannot be compared.
 
     Raises:
         ExciseError: says which sizes can be.
     """
-    multiple, side, tiles = checkpoint.side_multiple(), checkpoint.side(asking.sampling.size), asking.validate_.tiles
+    check_side(checkpoint, asking.sampling.size)
+    side, tiles = checkpoint.side(asking.sampling.size), asking.validate_.tiles
+    if side < max(LEAST_SIDE, tiles):
+        raise ExciseError(
+            f"sampling.size: {side} pixels; images are compared on {tiles} tiles a side "
+            f"(validate.tiles) and on windows of {LEAST_SIDE} pixels: draw larger images, or lower validate.tiles"
+        )
+
+
+def check_side(checkpoint: Checkpoint, size: int | None) -> None:
+    """Refuse a size of images that a checkpoint does not draw.
+
+    Raises:
+        ExciseError: names the sizes next to it.
+    """
+    multiple, side = checkpoint.side_multiple(), checkpoint.side(size)
     if side % multiple:
         near = [value for value in (side // multiple * multiple, (side // multiple + 1) * multiple) if value]
         raise ExciseError(
             f"sampling.size: {side} pixels; a side of this checkpoint's images is a multiple of {multiple} "
             f"({checkpoint.pipeline_class}): use {' or '.join(map(str, near))}"
-        )
-    if side < max(LEAST_SIDE, tiles):
-        raise ExciseError(
-            f"sampling.size: {side} pixels; images are compared on {tiles} tiles a side "
-            f"(validate.tiles) and on windows of {LEAST_SIDE} pixels: draw larger images, or lower validate.tiles"
         )
 
 

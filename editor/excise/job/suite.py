@@ -15,7 +15,7 @@ from excise.errors import ExciseError
 from excise.files.hashing import hash_json, hash_path
 from excise.files.writing import remove
 from excise.job.fingerprints import hash_code, hash_prompts
-from excise.job.preflight import check_attacks, check_pictures, check_side, writing_explained
+from excise.job.preflight import check_attacks, check_compared, check_pictures, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.runner import peak_mib
 from excise.job.sequence import LOADING
@@ -190,7 +190,7 @@ def _check(work: _Work) -> None:
                 f"{OPTIONS[name]}: {one.folder}: {found.replace('the base', 'the checkpoint')}; give one of the same "
                 "architecture, or leave it out"
             )
-    check_side(edited, suite)
+    check_compared(edited, suite)
     sides = {name: one.side(suite.sampling.size) for name, one in others.items()}
     if len(set(sides.values())) > 1:
         raise ExciseError(f"sampling.size: the models draw {sides} pixels a side; name one size")

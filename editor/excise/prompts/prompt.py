@@ -8,6 +8,8 @@ from pathlib import Path
 from excise.errors import ExciseError
 from excise.prompts.tables import Table, read_table
 
+SELF = "self"
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -21,8 +23,15 @@ class Prompt:
     group: str = ""
     """Rows of one group stay together in every split; a row without one is a group of its own."""
     kind: str = "verbatim"
+    target: str = ""
+    """``self`` where the image is no training image but what the model itself draws at most seeds (a scan's)."""
     sources: tuple[str, ...] = ()
     """What else says that prompts belong together: addresses of one training image, numbers of one template."""
+
+    @property
+    def self_target(self) -> bool:
+        """Whether what it is measured against is a picture of the model's own."""
+        return self.target == SELF and self.image is not None
 
 
 def read_prompts(path: Path, column: str | None = None) -> tuple[Prompt, ...]:
@@ -46,5 +55,7 @@ def prompts_of(path: Path, table: Table) -> tuple[Prompt, ...]:
         for name, file in beside.items():
             if file and not file.is_file():
                 raise ExciseError(f"{path}: line {row.number}: {name} {getattr(row, name)!r} is not beside the table")
-        prompts.append(Prompt(row.text, group=row.group, kind=row.kind, sources=row.sources, **beside))
+        prompts.append(
+            Prompt(row.text, group=row.group, kind=row.kind, target=row.target, sources=row.sources, **beside)
+        )
     return tuple(prompts)

@@ -46,6 +46,8 @@ def describe(key: str, table: Table, prompts: tuple[Prompt, ...]) -> str:
     parts += [f"{table.empty} empty lines left out"] if table.empty else []
     parts += [f"{table.not_memorized} labelled as not memorized left out"] if table.not_memorized else []
     parts += [f"{duplicates} duplicates"] if duplicates else []
+    own = sum(prompt.self_target for prompt in prompts)
+    parts += [f"{own} images are self-targets, drawn by the model itself, and no training images"] if own else []
     parts += [f"columns not used: {', '.join(table.unused)}"] if table.unused else []
     return f"prompts.{key}: {'; '.join(parts)}"
 

@@ -38,6 +38,8 @@ class Row:
     group: str
     kind: str
     sources: tuple[str, ...]
+    target: str = ""
+    """What the image is: ``self`` of a scan's self-targets."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read_table(path: Path, column: str | None = None, memorized: bool = True) ->
         header, records = _records(path)
     except OSError as error:
         raise ExciseError(f"{path}: prompt table cannot be read ({error.strerror}); correct its path") from error
-    names = _columns(path, header, column)
+    names = columns_of(path, header, column)
     rows, empty, left_out = [], 0, 0
     for number, record in records:
         cells = {key: _cell(record.get(name)) for key, name in names.items() if name and key != "sources"}
@@ -81,7 +83,7 @@ def read_table(path: Path, column: str | None = None, memorized: bool = True) ->
             left_out += 1
         else:
             sources = tuple(f"{name}={value}" for name in names["sources"] for value in _values(record.get(name)))
-            plain = {key: cells.get(key, "") for key in ("text", "image", "mask", "group")}
+            plain = {key: cells.get(key, "") for key in ("text", "image", "mask", "group", "target")}
             rows.append(Row(number, kind=KINDS.get(kind, kind) or "verbatim", sources=sources, **plain))
     if not rows:
         raise ExciseError(f"{path}: the table has no prompt; give at least one")
@@ -89,8 +91,18 @@ def read_table(path: Path, column: str | None = None, memorized: bool = True) ->
     return Table(tuple(rows), names["text"], tuple(name for name in header if name not in used), empty, left_out)
 
 
-def _columns(path: Path, header: tuple[str, ...], column: str | None) -> dict[str, Any]:
-    """Name of the column of each kind of cell, empty where there is none."""
+def columns_of(path: Path, header: tuple[str, ...], column: str | None) -> dict[str, Any]:
+    """Name of the column of each kind of cell (text, image, mask, group, kind; of sources a list), empty where there is
+    none.
+
+    Args:
+        path: of the table, for messages.
+        header: names of its columns.
+        column: that of prompts, where it is not recognised.
+
+    Raises:
+        ExciseError: no column of prompts.
+    """
     known = {name.lower(): name for name in reversed(header)}
 
     def first(names: Iterable[str]) -> str:
@@ -110,6 +122,7 @@ def _columns(path: Path, header: tuple[str, ...], column: str | None) -> dict[st
         "mask": first(["mask"]),
         "group": first(GROUP),
         "kind": first(KIND),
+        "target": first(["target"]),
         "sources": [known[name] for name in SOURCES if name in known],
     }
 
@@ -140,7 +153,7 @@ def _decoded(path: Path) -> str:
 
 def _csv(path: Path, text: str) -> tuple[tuple[str, ...], list[tuple[int, Mapping[str, Any]]]]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
     records: list[tuple[int, Mapping[str, Any]]] = []
     try:
         header = tuple(name.strip() for name in next(reader, []))
@@ -155,7 +168,7 @@ def _csv(path: Path, text: str) -> tuple[tuple[str, ...], list[tuple[int, Mappin
     return header, records
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
     """The separator of which the header line has most; a comma where it has none."""
     header = text.partition("\n")[0]
     return max(",;\t|", key=header.count)

@@ -162,6 +162,12 @@ def identified(verdict: Verdict) -> list[Question]:
 def headline(verdict: Verdict) -> list[str]:
     """What was found, in sentences; every rate with its interval, and its controls in the same breath."""
     sentences = []
+    if own := verdict.evidence.self_targets:
+        sentences.append(
+            f"{own} of the memorized prompts are measured against self-targets: pictures that the base itself draws at "
+            "most seeds, as a scan found them, and no training images. Where a training image is spoken of, it is such "
+            "a picture."
+        )
     for asked, what in ((HELD_OUT_VERBATIM, "memorized image"), (HELD_OUT_TEMPLATE, "memorized template")):
         if asked.key not in verdict.base.sets:
             continue

@@ -101,6 +101,7 @@ def _evidence(sets: PromptSets) -> Evidence:
         neighbours=len(sets.neighbours_judged),
         never_seen=len(sets.never_seen),
         without_image=sum(prompt.image is None for prompt in (*memorized, *sets.never_seen)),
+        self_targets=sum(prompt.self_target for prompt in memorized),
     )
 
 

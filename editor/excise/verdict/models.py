@@ -166,6 +166,8 @@ class Evidence(Part):
     neighbours: Count
     never_seen: Count
     without_image: Count
+    self_targets: Count = 0
+    """Memorized prompts that are measured against a picture of the base's own, and no training image."""
 
 
 class Certificates(Part):

@@ -1,0 +1,191 @@
+"""Commands that find what is memorized: scan, init, explain, audit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from excise.cli.common import CHECKPOINT, FILE, FOLDER, json_option, print_json, speaker
+
+POSITIVE = click.IntRange(min=1)
+RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+DTYPE = click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+)
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.argument("captions", type=CHECKPOINT)
+@click.option("--out", type=FOLDER, help="Folder of the scan.  [default: scans/NAME, the checkpoint's name]")
+@click.option("--column", help="Name of the column of captions, where it is not recognised.")
+@click.option("--ordinary", type=CHECKPOINT, help="Table of ordinary captions.  [default: those that come with excise]")
+@click.option("--calibrate", type=POSITIVE, default=2000, show_default=True, help="How many of those that come along.")
+@click.option(
+    "--score",
+    "scores",
+    multiple=True,
+    type=click.Choice(["magnitude", "curvature", "one_step"]),
+    help="May be repeated; the first decides.  [default: magnitude and one_step, those the model has]",
+)
+@click.option("--steps", type=POSITIVE, help="Inference steps.  [default: the pipeline's]")
+@click.option("--guidance", type=float, help="Scale of guidance.  [default: the pipeline's]")
+@click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
+@click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents denoised together at most.")
+@click.option("--seeds", type=POSITIVE, default=4, show_default=True, help="Latents that each caption is tried from.")
+@click.option("--calls", type=POSITIVE, default=1, show_default=True, help="Denoiser calls looked at, from the first.")
+@click.option("--rate", type=RATE, default=0.05, show_default=True, help="False discoveries among those called.")
+@click.option("--drawn", type=POSITIVE, default=32, show_default=True, help="Captions of the highest scores drawn.")
+@click.option("--images", type=click.IntRange(min=2), default=8, show_default=True, help="Pictures of each.")
+@click.option("--threshold", type=float, default=0.15, show_default=True, help="Tiled l2 at which two are one picture.")
+@click.option("--ssim", type=float, help="Structural similarity that two must have too.")
+@DEVICE
+@DTYPE
+@click.option("--fresh", is_flag=True, help="Compute everything anew; by default what is done is kept.")
+@json_option
+def scan(checkpoint: Path, captions: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Find which of CAPTIONS the model in CHECKPOINT has memorized.
+
+    Scores every caption by what it adds to the first denoiser calls, holds it against ordinary captions, draws the
+    highest, and leaves tables and a recipe that `excise run` takes as it is. CAPTIONS is a txt, csv, jsonl or parquet
+    file of any length, local or hf://datasets/ORG/NAME/FILE. A scan that was stopped is gone on with by the same
+    command.
+    """
+    from excise.job.scan import scan as run_scan
+    from excise.job.scan_request import ScanRequest
+
+    settings = {key: options.pop(key) for key in ("rate", "drawn", "images", "threshold", "ssim")}
+    model = {key: options.pop(key) for key in ("device", "dtype")}
+    folder = out or Path("scans") / default_name(checkpoint)
+    run_scan(ScanRequest(checkpoint, captions, folder, settings=settings, model=model, **options), speaker(as_json))
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if as_json:
+        from excise.detect.record import read_record
+
+        record = read_record(folder / "scan.json")
+        print_json(record.model_dump() if record else {})
+        return
+    from rich.console import Console
+
+    from excise.report.scanned import show_scan
+
+    show_scan(folder, Console())
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.option("--memorized", type=FILE, help="Table of memorized prompts.  [default: one that you write]")
+@click.option("--out", type=FOLDER, help="Folder of recipe and tables.  [default: the checkpoint's name]")
+def init(checkpoint: Path, memorized: Path | None, out: Path | None) -> None:
+    """Write a recipe for CHECKPOINT, with ordinary captions, and without scanning.
+
+    Size, steps and guidance are the checkpoint's own; method and settings those that excise takes without being asked.
+    """
+    from excise.job.init import write_first_recipe
+
+    for line in write_first_recipe(checkpoint, out or Path(default_name(checkpoint)), memorized):
+        click.echo(line)
+
+
+def default_name(checkpoint: Path) -> str:
+    """Name of a folder for what is made of a checkpoint."""
+    return checkpoint.name.partition("@")[0].removesuffix(".safetensors") or "checkpoint"
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.argument("prompt")
+@click.option("--seeds", type=POSITIVE, default=8, show_default=True, help="Latents, those of a scan.")
+@click.option("--call", type=click.IntRange(min=0), default=0, show_default=True, help="Denoiser call, from 0.")
+@click.option("--steps", type=POSITIVE, help="Inference steps.  [default: the pipeline's]")
+@click.option("--guidance", type=float, help="Scale of guidance.  [default: the pipeline's]")
+@click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
+@click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Latents taken together at most.")
+@click.option("--png", type=FILE, help="Draw the tokens into this file.")
+@DEVICE
+@DTYPE
+@json_option
+def explain(
+    checkpoint: Path,
+    prompt: str,
+    seeds: int,
+    call: int,
+    png: Path | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Say which tokens of PROMPT pull the model in CHECKPOINT.
+
+    The length of the gradient of what the text adds to a denoiser call, with respect to what each token becomes in the
+    text encoder; mean and spread over latents.
+    """
+    from excise.job.explain import explain_prompt
+
+    found = explain_prompt(checkpoint, prompt, seeds, call, sampling, {"device": device, "dtype": dtype})
+    if png is not None:
+        from excise.report.explained import draw_explanation
+
+        draw_explanation(png, found)
+    if as_json:
+        print_json(found.document())
+        return
+    from rich.console import Console
+
+    from excise.report.explained import show_explanation
+
+    show_explanation(found, Console())
+    if png is not None:
+        click.echo(f"  picture                 {png}")
+
+
+@click.command()
+@click.argument("checkpoint", type=CHECKPOINT)
+@click.argument("images", type=CHECKPOINT)
+@click.option("--reference", type=CHECKPOINT, required=True, help="Images of the same kind, never trained on.")
+@click.option("--by", type=click.Choice(["loss", "magnitude"]), default="loss", show_default=True)
+@click.option("--samples", type=POSITIVE, default=16, show_default=True, help="Noised latents of each image.")
+@click.option("--rate", type=RATE, default=0.05, show_default=True, help="False discoveries among those called.")
+@click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
+@click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents taken together at most.")
+@DEVICE
+@DTYPE
+@json_option
+def audit(
+    checkpoint: Path,
+    images: Path,
+    reference: Path,
+    by: str,
+    samples: int,
+    rate: float,
+    device: str,
+    dtype: str,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Say which of IMAGES the model in CHECKPOINT was trained on.
+
+    IMAGES and the reference are folders, or tables with columns prompt and image. Each image's loss on its noised
+    latents, or the magnitude of its caption there, is ranked among the reference's, which must be like them in all but
+    having been trained on: an exact permutation test, at a false discovery rate. Images that cannot be read are named.
+    """
+    from excise.job.audit import audit as run_audit
+
+    model = {"device": device, "dtype": dtype}
+    found = run_audit(checkpoint, images, reference, by, samples, rate, sampling, model, speaker(as_json))
+    if as_json:
+        print_json(found.document())
+        return
+    from rich.console import Console
+
+    from excise.report.audited import show_audit
+
+    show_audit(found.document(), Console())
+    for line in found.said():
+        click.echo(f"  {line}")

@@ -1,0 +1,1 @@
+"""What is memorized, and why: scan, explain."""

@@ -1,0 +1,109 @@
+"""Was this image in the training set? Loss and magnitude on its noised latents, against images that never were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control, mannwhitneyu
+from torch import Tensor
+
+from excise.diffusion.denoise import in_batches
+from excise.diffusion.guided import GuidedCall
+from excise.diffusion.latents import latents_of
+from excise.diffusion.process import Process
+from excise.errors import ExciseError
+from excise.mathematics import noising
+from excise.mathematics.detection import exceedances, magnitude, p_values
+from excise.recipe import Sampling
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is asked about."""
+
+    name: str
+    caption: str
+    """Empty where none is known."""
+    pixels: Tensor
+    """float ``(3, height, width)`` in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What is said of the images asked about."""
+
+    p: Numbers
+    """Of each: the share of never-seen images, itself counted among them, that look at least as much like members."""
+    q: Numbers
+    """Benjamini & Hochberg's."""
+    members: NDArray[np.bool_]
+    """Those that are called members at the rate asked for."""
+    together: float
+    """P-value that as a set they are no more like members than the reference (Mann & Whitney, exact where small)."""
+    least: int
+    """How many must be above every reference image for any to be called: more than there are says that the reference
+    is too small to say anything of single images."""
+
+
+def member_scores(
+    pipeline: DiffusionPipeline, image: Image, sampling: Sampling, samples: int, seed: int
+) -> dict[str, float]:
+    """How much an image looks like one that was trained on; larger is more.
+
+    Noise and timesteps are the same for every image: as many as ``samples``, spread evenly over training's timesteps.
+
+    Returns:
+        ``loss``: less the mean over timesteps of the logarithm of the training loss, with the caption; ``magnitude``:
+        the mean length of what the caption adds there (Wen et al. 2024), only of images with one.
+
+    Raises:
+        ExciseError: a model that is not called with and without the text in one batch; numbers that are not finite.
+    """
+    process = Process.of(pipeline.scheduler)
+    latents = latents_of(pipeline, image.pixels)
+    own = torch.Generator().manual_seed(seed)
+    noise = torch.randn(samples, *latents.shape, generator=own)
+    times = (torch.arange(samples, dtype=torch.float64) + 0.5) / samples * process.steps
+    times = times if process.signal is None else times.long()
+
+    @torch.no_grad()
+    def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        count = stop - start
+        call = GuidedCall(pipeline, [image.caption] * count, [seed] * count, sampling)
+        repeated = latents.cpu()[None].expand(count, *latents.shape)
+        shown, target = process.task(repeated, noise[start:stop].to(repeated), times[start:stop])
+        with_text, without = call.at(shown, times[start:stop])
+        loss = noising.squared_error(with_text.to("cpu", target.dtype), target)
+        return loss, magnitude(with_text, without).cpu()
+
+    parts = list(in_batches(work, [0] * samples, sampling.batch))
+    losses, lengths = (torch.cat(values).double() for values in zip(*parts, strict=True))
+    if not bool(losses.isfinite().all()):
+        raise ExciseError(f"{image.name}: the loss is not finite in this dtype; use --dtype float32")
+    found = {"loss": -float(losses.log().mean())}
+    return found | {"magnitude": float(lengths.mean())} if image.caption else found
+
+
+def certify(asked: Sequence[float], reference: Sequence[float], rate: float) -> Certified:
+    """Which of some images were trained on, against never-seen ones that are otherwise alike.
+
+    If an image was never seen, its score is exchangeable with the reference's, and its rank among them is an exact
+    permutation test; of several, Benjamini & Hochberg's procedure holds (Bates et al. 2023, conformal p-values).
+
+    Args:
+        asked: scores of the images asked about.
+        reference: of never-seen images, matched in kind.
+        rate: of false discoveries.
+    """
+    null, scores = np.sort(np.asarray(reference, dtype=np.float64)), np.asarray(asked, dtype=np.float64)
+    p = p_values(exceedances(scores, null), null.size)
+    q = np.asarray(false_discovery_control(p), dtype=np.float64)
+    together = float(mannwhitneyu(scores, null, alternative="greater").pvalue)
+    return Certified(p, q, q <= rate, together, int(np.ceil(scores.size / ((null.size + 1) * rate))))

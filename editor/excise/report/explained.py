@@ -1,0 +1,71 @@
+"""An explanation for people: the prompt coloured by its tokens' gradients, a table of the highest, and a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from excise.detect.explain import Explanation, Token
+from excise.report.figures import EDITED, STYLE
+
+SHADES = ("", "on grey23", "on dark_goldenrod", "on dark_orange3", "bold on red3")
+"""From little to much, by fifths of the largest gradient."""
+SHOWN = 8
+LONGEST = 60
+"""Tokens in the figure."""
+
+
+def show_explanation(found: Explanation, console: Console) -> None:
+    """Print the prompt, coloured, and its tokens of the largest gradients."""
+    words = [token for token in found.tokens if not token.special]
+    highest = max((token.gradient for token in words), default=0.0)
+    for source in dict.fromkeys(token.source for token in words):
+        line = Text(f"{source}: ", style="dim")
+        for token in words:
+            if token.source == source:
+                line.append(token.text, style=_shade(token, highest))
+                line.append(" ")
+        console.print(line, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("token", "of"):
+        table.add_column(name)
+    for name in ("gradient", "spread over seeds"):
+        table.add_column(name, justify="right")
+    for token in sorted(found.tokens, key=lambda token: -token.gradient)[:SHOWN]:
+        style = "dim" if token.special else ""
+        table.add_row(token.text, token.source, f"{token.gradient:.4g}", f"{token.spread:.2g}", style=style)
+    console.print(table)
+    mean = sum(found.magnitudes) / len(found.magnitudes)
+    low, high = min(found.magnitudes), max(found.magnitudes)
+    over = f"from {low:.4g} to {high:.4g} over {len(found.magnitudes)} seeds"
+    console.print(Text(f"  magnitude {mean:.4g} at call {found.call} ({over})"))
+
+
+def draw_explanation(path: Path, found: Explanation) -> None:
+    """A bar for each token of the prompt, with its spread over seeds, as PNG or what the file's ending says."""
+    tokens = [token for token in found.tokens if not token.special][:LONGEST]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(4.0, 0.3 * len(tokens) + 1.5), 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        places = list(range(len(tokens)))
+        axes.bar(
+            places,
+            [token.gradient for token in tokens],
+            yerr=[token.spread for token in tokens],
+            color=EDITED,
+            error_kw={"elinewidth": 0.8, "ecolor": "#555"},
+        )
+        axes.set_xticks(places, [token.text.replace("$", r"\$") for token in tokens], rotation=60, ha="right")
+        axes.set_ylabel("|gradient of the magnitude|")
+        figure.savefig(path, dpi=160)
+
+
+def _shade(token: Token, highest: float) -> str:
+    share = token.gradient / highest if highest > 0 else 0.0
+    return SHADES[min(len(SHADES) - 1, int(share * len(SHADES)))]

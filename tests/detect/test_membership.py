@@ -1,0 +1,95 @@
+"""Was an image trained on? The loss is the training loss, the null is exact, and faults are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from excise.detect.membership import Image, certify, member_scores
+from excise.diffusion.gradients import TextLoss
+from excise.diffusion.latents import latents_of
+from excise.prompts.prompt import read_prompts
+from excise.recipe import Sampling
+from tests.conftest import write_table
+from tests.diffusion.pipelines import save
+from tests.diffusion.test_gradients import TEXTS, built, pictures
+from tests.jobs import excise, refused
+
+SAMPLING = Sampling(steps=4, guidance=3.0, size=64, batch=4)
+TESTBED = Path("checkpoints/testbed")
+QUICK = ("--device", "cpu", "--samples", 4)
+
+
+@pytest.mark.parametrize("family", ["sd14", "sdxl", "sd3", "pixart"])
+def test_the_loss_is_the_training_loss_with_the_caption(family: str) -> None:
+    """By another way through the same model, which has no guidance."""
+    pipeline, image = built(family), pictures(1)[0]
+    found = member_scores(pipeline, Image("a", TEXTS[0], image), SAMPLING, samples=4, seed=3)
+    loss = TextLoss(pipeline, TEXTS[:1], SAMPLING)
+    latents = latents_of(pipeline, image)
+    noise = torch.randn(4, *latents.shape, generator=torch.Generator().manual_seed(3))
+    times = torch.tensor([125.0, 375.0, 625.0, 875.0], dtype=torch.float64)
+    times = times if loss.process.signal is None else times.long()
+    repeated = latents[None].expand(4, *latents.shape)
+    with torch.no_grad():
+        rows = loss.rows(loss.text, repeated, noise.to(repeated), times, torch.zeros(4, dtype=torch.long))
+    assert found["loss"] == pytest.approx(-float(rows.double().log().mean()), rel=1e-4)
+    assert found["magnitude"] > 0
+    assert set(member_scores(pipeline, Image("a", "", image), SAMPLING, 2, 3)) == {"loss"}
+
+
+def test_the_null_is_exact_and_the_rate_is_kept() -> None:
+    """Never-seen images are called in at most 5 % of audits; what is far above all of the reference is."""
+    own, called = np.random.default_rng(0), 0
+    for _ in range(400):
+        called += bool(certify(own.normal(size=10).tolist(), own.normal(size=99).tolist(), 0.05).members.any())
+    assert called <= 0.05 * 400 + 2 * (400 * 0.05 * 0.95) ** 0.5
+    found = certify([9.0, 8.0, 0.0], own.normal(size=99).tolist(), 0.05)
+    assert found.members.tolist() == [True, True, False] and found.p[0] == 0.01 and found.least == 1
+    small = certify([9.0, 8.0, 7.0], [0.0, 1.0, 2.0], 0.05)
+    assert not small.members.any() and small.least > 3 and small.together == pytest.approx(1 / 20)
+
+
+def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None:
+    """Pictures of the base's training set against others of their kind; bad files are named, and skipped."""
+    tables = {}
+    for name in ("memorized", "never_seen"):
+        rows = []
+        for number, prompt in enumerate(read_prompts(TESTBED / "prompts" / f"{name}.csv")[:6]):
+            assert prompt.image is not None
+            shutil.copy(prompt.image, tmp_path / f"{name}{number}.png")
+            rows.append({"prompt": prompt.text, "image": f"{name}{number}.png"})
+        (tmp_path / f"{name}bad.png").write_bytes(b"no picture")
+        rows.append({"prompt": "broken", "image": f"{name}bad.png"})
+        tables[name] = write_table(tmp_path / f"{name}.csv", rows)
+    options = ("--reference", tables["never_seen"], *QUICK)
+
+    def document(model: str) -> Any:
+        done = excise("audit", TESTBED / model, tables["memorized"], *options, "--rate", 0.2, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    base, twin = document("base"), document("twin")
+    assert len(base["images"]) == 6 and base["reference"] == 6 and len(base["skipped"]) == 2
+    assert base["members"] == 6 and base["together"] < 0.01
+    assert twin["members"] == 0 and twin["together"] > 0.05
+    shown = excise("audit", TESTBED / "twin", tables["memorized"], *options)
+    assert "too small to say anything of single images" in shown.output and "skipped: " in shown.output
+
+
+def test_what_cannot_be_audited_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    pair = ("--reference", empty, *QUICK)
+    assert refused(excise("audit", tiny_checkpoint, empty, *pair), "empty: no image")
+    assert refused(excise("audit", tiny_checkpoint, empty, *pair, "--by", "magnitude"), "what a caption adds")
+    assert refused(excise("audit", tiny_checkpoint, tmp_path / "none", *pair), "none: give a folder")
+    table = write_table(tmp_path / "plain.csv", [{"prompt": "a cat"}])
+    assert refused(excise("audit", tiny_checkpoint, table, *pair), "plain.csv: names no image")
+    assert refused(excise("audit", save("flux", tmp_path / "flux"), empty, *pair), "FluxPipeline cannot be audited")
