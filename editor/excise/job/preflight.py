@@ -118,11 +118,9 @@ def check_side(checkpoint: Checkpoint, size: int | None) -> None:
     """
     multiple, side = checkpoint.side_multiple(), checkpoint.side(size)
     if side % multiple:
-        near = [value for value in (side // multiple * multiple, (side // multiple + 1) * multiple) if value]
-        raise ExciseError(
-            f"sampling.size: {side} pixels; a side of this checkpoint's images is a multiple of {multiple} "
-            f"({checkpoint.pipeline_class}): use {' or '.join(map(str, near))}"
-        )
+        near = " or ".join(str(n * multiple) for n in (side // multiple, side // multiple + 1) if n)
+        whose = f"this checkpoint's images is a multiple of {multiple} ({checkpoint.pipeline_class})"
+        raise ExciseError(f"sampling.size: {side} pixels; a side of {whose}: use {near}")
 
 
 def _check_selection(context: Context) -> None:
