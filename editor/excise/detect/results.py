@@ -26,6 +26,7 @@ from excise.errors import ExciseError
 from excise.files.writing import remove, written_whole
 from excise.mathematics.detection import exceedances, p_values
 from excise.recipe import Recipe
+from excise.run.layout import Run
 
 MOST_ALIKE = 0.125
 """Share of ordinary captions with one picture at most seeds above which that says nothing of memorization."""
@@ -170,7 +171,7 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
 
 
 def _recipe(leaving: Leaving, targets: dict[str, int], neighbours: bool) -> tuple[str | None, str]:
-    path, settings = leaving.folder / "recipe.toml", leaving.settings
+    path, settings = leaving.folder / Run.recipe.name, leaving.settings
     try:
         recipe = recipe_of(leaving.draft, leaving.folder, settings.rule, neighbours)
     except ExciseError as error:

@@ -34,7 +34,7 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
     Raises:
         ExciseError: a checkpoint or table that cannot be used; a folder that has a recipe.
     """
-    path = folder / "recipe.toml"
+    path = folder / Run.recipe.name
     if path.exists():
         raise ExciseError(f"{path}: is there already; choose another --out, or remove it")
     texts = {row.text for row in read_table(memorized).rows} if memorized else set[str]()

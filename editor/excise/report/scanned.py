@@ -19,6 +19,7 @@ from excise.detect.record import read_record
 from excise.detect.settings import ScanSettings
 from excise.errors import ExciseError
 from excise.report.figures import CONTROL, EDITED, STYLE
+from excise.run.layout import Run
 
 SHOWN = 16
 """Captions in the terminal and in the picture of the top."""
@@ -97,7 +98,7 @@ def show_scan(folder: Path, console: Console) -> None:
         ("histogram", "histogram.svg"),
         ("pictures", "top.png"),
         ("memorized", "memorized.csv"),
-        ("recipe", "recipe.toml"),
+        ("recipe", Run.recipe.name),
     ):
         if (folder / name).exists():
             console.print(Text(f"  {label:24}{folder / name}"), soft_wrap=True)
