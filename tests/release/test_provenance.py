@@ -16,8 +16,8 @@ from tests.release.forging import content_of, found, write_content
 
 OTHERS = (None, [], "text", {"a": []}, -1, [[]])
 """Values of which at most two are of a field's kind."""
-MAPS = ("libraries", "files", "tensors", "tables", "images", "sets")
-"""Parts whose keys are not fields."""
+MAPS = ("libraries", "files", "tensors", "tables", "images", "sets", "attack", "project")
+"""Parts whose keys are not fields, and settings of methods, which are all read in one way."""
 
 
 def at(content: Any, place: str) -> Any:

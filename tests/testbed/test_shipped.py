@@ -112,7 +112,7 @@ def test_base_replicates_and_twin_does_not() -> None:
 
 def test_calibration_allows_one_comparison_in_a_thousand() -> None:
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(150, 3, 64, 64, generator=generator)
+    images = torch.rand(110, 3, 64, 64, generator=generator)
     prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/never_seen.csv") if prompt.image][:10]
     targets = [load_target(prompt, 64, 64) for prompt in prompts]
     rule, false_positives = calibrate(images, targets)
