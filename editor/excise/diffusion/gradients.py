@@ -120,9 +120,9 @@ class TextLoss:
         dtype = str(self.network.dtype).removeprefix("torch.")
         cure = "choose a milder edit" if dtype == "float32" else "set model.dtype = 'float32'"
         if not all(value.isfinite().all() for value in found.values()):
-            raise ExciseError(f"attack.embedding: gradients in {dtype} are NaN or infinite; {cure}")
+            raise ExciseError(f"denoiser: gradients in {dtype} are NaN or infinite; {cure}")
         if not any(value.any() for value in found.values()):
-            raise ExciseError(f"attack.embedding: gradients in {dtype} are all zero: the text changes nothing; {cure}")
+            raise ExciseError(f"denoiser: gradients in {dtype} are all zero: the text changes nothing; {cure}")
 
 
 def in_halves(work: Callable[[int, int], None], count: int, size: int) -> int:
@@ -144,8 +144,8 @@ def in_halves(work: Callable[[int, int], None], count: int, size: int) -> int:
         except torch.OutOfMemoryError as error:
             if stop - start == 1:
                 raise ExciseError(
-                    "attack.embedding: the device has not enough memory for the gradient of even one image; set "
-                    "gradient_checkpointing = true there, use a smaller model.dtype, or a larger device"
+                    "the device has not enough memory for the gradient of even one image; set gradient_checkpointing = "
+                    "true where the attack has that key, use a smaller model.dtype, or a larger device"
                 ) from error
             size = (stop - start) // 2
             log.warning("out of memory with the gradients of %d rows; going on with %d", stop - start, size)
@@ -167,9 +167,7 @@ def activations_recomputed(pipeline: DiffusionPipeline, wanted: bool) -> Iterato
         yield
         return
     if not network._supports_gradient_checkpointing:
-        raise ExciseError(
-            f"attack.embedding.gradient_checkpointing: a {type(network).__name__} cannot; leave the key out"
-        )
+        raise ExciseError(f"gradient_checkpointing: a {type(network).__name__} cannot; leave the key out")
     network.enable_gradient_checkpointing()
     try:
         yield
