@@ -143,3 +143,33 @@ def test_a_flat_picture_near_in_colour_is_told_apart_by_structure():
     assert Rule(0.1, None, 4).replicated(grey, Target(stripes, None)).tolist() == [True]
     assert Rule(0.1, 0.5, 4).replicated(grey, Target(stripes, None)).tolist() == [False]
     assert Rule(0.1, 0.5, 4).replicated(stripes[None], Target(stripes, None)).tolist() == [True]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_are_as_bright_as_eight(tmp_path: Path, ending: str) -> None:
+    """Not white, as where all above 255 is cut off."""
+    grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / f"deep.{ending}")
+    found = load_target(Prompt("x", tmp_path / f"deep.{ending}"), 64, 64).image
+    assert torch.allclose(found, torch.from_numpy(grey / 65535).float().expand(3, 64, 64), atol=1 / 255)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_without_a_known_range_are_refused(tmp_path: Path, mode: str) -> None:
+    values = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    pixels = (values * 1000).astype(np.int32) if mode == "I" else values.astype(np.float32)
+    Image.fromarray(pixels).save(tmp_path / "odd.tif")
+    with pytest.raises(ExciseError, match=r"odd\.tif: .*8 bits"):
+        load_target(Prompt("x", tmp_path / "odd.tif"), 64, 64)
+
+
+def test_odd_kinds_of_pictures_are_read(tmp_path: Path) -> None:
+    """CMYK, a palette, transparency, an animation of two pictures: each the colour that it shows first."""
+    red = Image.new("RGB", (32, 20), (200, 30, 40))
+    red.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    red.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    red.convert("RGBA").save(tmp_path / "rgba.png")
+    red.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (32, 20))])
+    for file in ("cmyk.jpg", "palette.png", "rgba.png", "moving.gif"):
+        found = load_target(Prompt("x", tmp_path / file), 16, 16).image.mean(dim=(1, 2))
+        assert found.tolist() == pytest.approx([200 / 255, 30 / 255, 40 / 255], abs=0.03), file

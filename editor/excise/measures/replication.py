@@ -65,7 +65,7 @@ def _read(path: Path, mode: str, height: int, width: int) -> np.ndarray[tuple[in
                         f"{path}: {file.width} x {file.height} are {pixels / 1e6:.0f} million pixels, and at most "
                         f"{MOST_PIXELS / 1e6:.0f} million are read; scale the image down"
                     )
-                image = file.convert(mode)
+                image = _eight_bits(path, file).convert(mode)
     except ExciseError:
         raise
     except Image.DecompressionBombError as error:
@@ -77,6 +77,19 @@ def _read(path: Path, mode: str, height: int, width: int) -> np.ndarray[tuple[in
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return np.array(image)
+
+
+def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
+    """An image of more than 8 bits with 8: Pillow's own conversion cuts off all above 255, which is nearly white.
+
+    Raises:
+        ExciseError: its numbers have no range that is known.
+    """
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ExciseError(f"{path}: its pixels are numbers of no known range ({image.mode}); save it with 8 bits")
+    return image
 
 
 def tiled_l2(images: Tensor, target: Tensor, mask: Tensor | None = None, tiles: int = 4) -> Tensor:
