@@ -137,3 +137,18 @@ def test_every_pipeline_is_searched_or_refused_by_name(family: str, tmp_path: Pa
     for way in ("gradient", "gibbs") if name != "FluxPipeline" else ("gradient",):
         for text, caption in zip(searched(pipeline, way, quick), TEXTS, strict=True):
             assert len(vocabulary.ids(text)) == len(vocabulary.ids(caption))
+
+
+def test_a_search_among_scores_that_tell_nothing_is_refused(pipeline: DiffusionPipeline) -> None:
+    """Losses that are not numbers would be chosen before all others, and no sample can be drawn of zeros."""
+    network = denoiser(pipeline)
+    hook = network.register_forward_hook(lambda _module, _inputs, output: (output[0] * torch.inf,))
+    try:
+        with pytest.raises(ExciseError, match=r"losses in float32 are NaN or infinite"):
+            searched(pipeline, "reword")
+    finally:
+        hook.remove()
+    search = _Search(pipeline, Budget.of(SETTINGS, "gibbs", SAMPLING), targets()[:1])
+    search.chains[0].proposed = ["a", "b"]
+    with pytest.raises(ExciseError, match="the text changes nothing"):
+        search._choose(search.chains[0], torch.zeros(2))

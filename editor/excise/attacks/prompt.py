@@ -18,9 +18,11 @@ from torch import Tensor
 
 from excise.attacks.base import Budget, Found, Target, Trigger
 from excise.attacks.replay import draw
-from excise.diffusion.gradients import TextLoss, in_halves
+from excise.diffusion.denoise import done_in, in_batches
+from excise.diffusion.gradients import GRADIENTS, TextLoss
 from excise.diffusion.guided import guided_difference
 from excise.diffusion.latents import latents_of
+from excise.diffusion.load import denoiser
 from excise.diffusion.tokens import Vocabulary, embeddings_of, token_gradients
 from excise.errors import ExciseError
 from excise.prompts.rewording import reworded
@@ -96,6 +98,11 @@ class _Search:
         best = int(scores.argmax())
         if scores[best] > chain.score:
             chain.best, chain.score = chain.proposed[best], float(scores[best])
+        if not bool(scores.any()):
+            raise ExciseError(
+                f"denoiser: with {chain.text!r} and what is near it the text changes nothing: leave 'gibbs' out of "
+                "attack.prompt.ways"
+            )
         shares = torch.softmax(scores / (self.settings.temperature * scores.mean()), dim=0)
         chain.text = chain.proposed[int(torch.multinomial(shares, 1, generator=chain.random))]
 
@@ -152,7 +159,11 @@ class _Search:
             found[start:stop] = rows.view(-1, samples).mean(dim=1).float().cpu()
 
         with torch.no_grad():
-            self.together = in_halves(score, len(texts), self.together)
+            self.together = done_in(in_batches(score, [0] * len(texts), self.together, GRADIENTS))
+        if not bool(found.isfinite().all()):
+            dtype = str(denoiser(self.pipeline).dtype).removeprefix("torch.")
+            cure = "choose a milder edit" if dtype == "float32" else "set model.dtype = 'float32'"
+            raise ExciseError(f"denoiser: losses in {dtype} are NaN or infinite; {cure}")
         return self._apart(found)
 
     def _ranked(self) -> list[Tensor]:

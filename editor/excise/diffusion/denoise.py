@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +23,11 @@ LONGEST = {"CogView4Pipeline": 16, "QwenImagePipeline": 1}
 """Pipelines that pad the texts of a batch to its longest, and the multiple of tokens that they go up to; the others pad
 to one length always. CogView4 masks no padding, so that the image of a short prompt depends on the longest beside it;
 QwenImage does, but the padding still goes through the FFNs of the text."""
+
+IMAGES = (
+    "sampling.batch: the device has not enough memory even for one image at a time; use a smaller model.dtype, "
+    "model.offload = true, or a larger device"
+)
 
 
 def noise_key(text: str, seed: int) -> int:
@@ -157,11 +162,22 @@ def generate(
     return torch.cat(list(in_batches(make, text_lengths(pipeline, prompts), sampling.batch)))
 
 
-def in_batches(work: Callable[[int, int], T], lengths: Sequence[int], size: int) -> Iterator[T]:
+def in_batches(
+    work: Callable[[int, int], T], lengths: Sequence[int], size: int, too_large: str = IMAGES
+) -> Generator[T, None, int]:
     """``work(start, stop)`` for consecutive items, at most ``size`` at a time, those of a batch of one length.
 
     Where the device runs out of memory the part is halved, tried again, and the smaller size is kept; ``work`` must
     leave nothing behind when it fails.
+
+    Args:
+        work: makes a part.
+        lengths: of each item.
+        size: items of a part at most.
+        too_large: what is said where not even one fits.
+
+    Returns:
+        The size that did, for those who come again: `done_in` gives it.
 
     Raises:
         ExciseError: not even one item fits.
@@ -174,13 +190,20 @@ def in_batches(work: Callable[[int, int], T], lengths: Sequence[int], size: int)
             found = work(start, stop)
         except torch.OutOfMemoryError as error:
             if stop - start == 1:
-                raise ExciseError(
-                    "sampling.batch: the device has not enough memory even for one image at a time; use a smaller "
-                    "model.dtype, model.offload = true, or a larger device"
-                ) from error
+                raise ExciseError(too_large) from error
             size = (stop - start) // 2
-            log.warning("out of memory with %d images at a time; going on with %d", stop - start, size)
+            log.warning("out of memory with %d at a time; going on with %d", stop - start, size)
             torch.cuda.empty_cache()
             continue
         yield found
         start = stop
+    return size
+
+
+def done_in(batches: Generator[Any, None, int]) -> int:
+    """Do all of `in_batches`; the size that did."""
+    while True:
+        try:
+            next(batches)
+        except StopIteration as end:
+            return int(end.value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+from excise.diffusion.denoise import done_in, in_batches
 from excise.diffusion.load import denoiser, execution_device
 from excise.diffusion.process import Process
 from excise.diffusion.text_inputs import TIMESTEP, UNBATCHED, latents_name, nested, seen_call, text_inputs
@@ -18,7 +18,10 @@ from excise.errors import ExciseError
 from excise.mathematics import noising
 from excise.recipe import Sampling
 
-log = logging.getLogger(__name__)
+GRADIENTS = (
+    "the device has not enough memory for the gradient of even one image; set gradient_checkpointing = true where the "
+    "attack has that key, use a smaller model.dtype, or a larger device"
+)
 
 
 class TextLoss:
@@ -112,7 +115,7 @@ class TextLoss:
             losses.index_add_(0, part.to(losses.device), rows.detach() / samples)
 
         with torch.enable_grad():
-            size = in_halves(add, count * samples, size)
+            size = done_in(in_batches(add, [0] * (count * samples), size, GRADIENTS))
         self._refuse_useless(sums)
         return sums, losses, size
 
@@ -123,36 +126,6 @@ class TextLoss:
             raise ExciseError(f"denoiser: gradients in {dtype} are NaN or infinite; {cure}")
         if not any(value.any() for value in found.values()):
             raise ExciseError(f"denoiser: gradients in {dtype} are all zero: the text changes nothing; {cure}")
-
-
-def in_halves(work: Callable[[int, int], None], count: int, size: int) -> int:
-    """``work(start, stop)`` for all of ``count`` rows, at most ``size`` together, halved where memory runs out.
-
-    ``work`` must leave nothing behind when it fails.
-
-    Returns:
-        The size that did.
-
-    Raises:
-        ExciseError: not even one row fits.
-    """
-    start = 0
-    while start < count:
-        stop = min(count, start + size)
-        try:
-            work(start, stop)
-        except torch.OutOfMemoryError as error:
-            if stop - start == 1:
-                raise ExciseError(
-                    "the device has not enough memory for the gradient of even one image; set gradient_checkpointing = "
-                    "true where the attack has that key, use a smaller model.dtype, or a larger device"
-                ) from error
-            size = (stop - start) // 2
-            log.warning("out of memory with the gradients of %d rows; going on with %d", stop - start, size)
-            torch.cuda.empty_cache()
-            continue
-        start = stop
-    return size
 
 
 @contextmanager
