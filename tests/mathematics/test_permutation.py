@@ -55,3 +55,14 @@ def test_false_nulls_are_those_that_uniform_p_values_leave_out() -> None:
     uniform = (np.arange(100) + 0.5) / 100
     assert false_nulls(uniform) == 0.0
     assert false_nulls([*uniform, *[0.001] * 30]) == 30.0
+
+
+def test_a_slack_only_ever_raises_the_p_value() -> None:
+    """Values that are rounded to whole numbers: what an arrangement may have lost by it is given back."""
+    own = np.random.default_rng(0)
+    for _ in range(50):
+        first, second = own.uniform(0, 2, size=8), own.uniform(0, 2, size=8)
+        fine = [[round(100_000 * v) for v in values] for values in (first, second)]
+        coarse = [[round(10 * v) for v in values] for values in (first, second)]
+        assert paired(*coarse, slack=16) >= paired(*fine)
+        assert unpaired(*coarse, slack=8) >= unpaired(*fine)

@@ -102,3 +102,25 @@ def test_some_that_pass_may_be_kept_for_all_that() -> None:
     made = rows(HELD_OUT, [2] * 40, [1] * 40, [1] * 10 + [0] * 30)
     found = certify(ATTACKS, made, 0.02)
     assert all(one.passes for one in found) and may_be_wrong(found) == 40
+
+
+def test_templates_of_many_sizes_are_compared_in_little_memory() -> None:
+    """Eight templates of different primes of prompts: their means have no common denominator that would fit."""
+    sizes = (37, 41, 53, 11, 29, 31, 43, 47)
+    made, first = [], 0
+    for number, size in enumerate(sizes):
+        some = rows(HELD_OUT, [2] * size, [1] + [2] * (size - 1), [0] * size, first)
+        made += [row.model_copy(update={"cluster": number}) for row in some]
+        first += size
+    late = compare(ATTACKS, made)[1]
+    assert late.images == 8 and late.p == pytest.approx(2.0**-8, abs=1e-6)
+    never = rows(NEVER, [0] * 12, [0] * 12, None, 900)
+    alone = [row.model_copy(update={"hits": {key: {name: hits[name] for name in ("base", "edited")}
+                                             for key, hits in row.hits.items()}}) for row in made]  # fmt: skip
+    late = compare(ATTACKS, [*alone, *never])[1]
+    assert late.against == "never_seen" and 0.0 < late.p < 1e-4
+
+
+def test_no_p_value_is_rounded_to_nothing() -> None:
+    late = compare(ATTACKS, rows(HELD_OUT, [2] * 40, [2] * 40, [0] * 40))[1]
+    assert late.p == pytest.approx(2.0**-40) and late.q > 0.0

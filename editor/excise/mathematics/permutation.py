@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 Distribution = NDArray[np.float64]
 
 
-def paired(first: Sequence[int], second: Sequence[int]) -> float:
+def paired(first: Sequence[int], second: Sequence[int], slack: int = 0) -> float:
     """P-value of Fisher's randomisation test of paired differences (1935): are the first larger?
 
     If nothing told the two models apart, each image's difference could as well have the other sign: all 2^n
@@ -23,6 +23,8 @@ def paired(first: Sequence[int], second: Sequence[int]) -> float:
     Args:
         first: of each image (or template) with one model.
         second: with the other.
+        slack: by how much a sum may be less for having been rounded: where each value is rounded to a whole number,
+            twice as many as there are images. The p-value is then never too small.
 
     Returns:
         The share of arrangements whose sum is at least the one seen; 1 where nothing differs.
@@ -33,10 +35,10 @@ def paired(first: Sequence[int], second: Sequence[int]) -> float:
     shares[reach] = 1.0
     for size in map(abs, differences):
         shares = 0.5 * (_moved(shares, size) + _moved(shares, -size))
-    return _tail(shares, reach + sum(differences))
+    return _tail(shares, reach + sum(differences) - slack)
 
 
-def unpaired(first: Sequence[int], second: Sequence[int]) -> float:
+def unpaired(first: Sequence[int], second: Sequence[int], slack: int = 0) -> float:
     """P-value of the permutation test of two groups (Pitman 1937): has the first the larger mean?
 
     If nothing told the groups apart, any ``len(first)`` of all images could be the first: all choices are counted.
@@ -44,6 +46,7 @@ def unpaired(first: Sequence[int], second: Sequence[int]) -> float:
     Args:
         first: of each image of one group.
         second: of each of the other.
+        slack: as of `paired`; where values are rounded, as many as the first has.
 
     Returns:
         The share of choices whose sum is at least the one seen; 1 without a second group.
@@ -57,7 +60,7 @@ def unpaired(first: Sequence[int], second: Sequence[int]) -> float:
         shares[1:] += np.stack([_moved(row, value) for row in shares[:-1]]) if len(first) else 0.0
         shares /= shares.max()  # counts of choices outgrow every float
     row = shares[len(first)]
-    return _tail(row / row.sum(), sum(first) - low * len(first))
+    return _tail(row / row.sum(), sum(first) - low * len(first) - slack)
 
 
 def rank(value: float, null: ArrayLike) -> float:
@@ -83,4 +86,4 @@ def _moved(shares: Distribution, by: int) -> Distribution:
 
 
 def _tail(shares: Distribution, start: int) -> float:
-    return float(min(1.0, shares[start:].sum()))
+    return float(min(1.0, shares[max(0, start) :].sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from math import lcm, sqrt
 
 import numpy as np
@@ -17,6 +18,9 @@ from excise.verdict.models import Certificates, Verdict
 from excise.verdict.searched import Attacked, Certificate, Comparison, Estimate, Point
 
 Rows = Sequence[Attacked]
+MOST = 5_000_000
+"""Sums that are told apart in one permutation test at most; where the templates' sizes have no common multiple that
+would do, means are rounded, and p-values are never too small for it."""
 
 
 def compare(attacks: Mapping[str, Point], attacked: Rows) -> tuple[Comparison, ...]:
@@ -25,7 +29,7 @@ def compare(attacks: Mapping[str, Point], attacked: Rows) -> tuple[Comparison, .
              for name in _sets(key, attacked)]  # fmt: skip
     made = [one for one in found if one is not None]
     adjusted = false_discovery_control([one.p for one in made]) if made else []
-    return tuple(one.model_copy(update={"q": _rounded(q)}) for one, q in zip(made, adjusted, strict=True))
+    return tuple(one.model_copy(update={"q": _digits(q)}) for one, q in zip(made, adjusted, strict=True))
 
 
 def _sets(key: str, attacked: Rows) -> list[str]:
@@ -44,12 +48,16 @@ def _compared(key: str, point: Point, name: str, attacked: Rows) -> Comparison |
         beside = clusters
         difference = difference_interval(edited, control, clusters)
         gap = Estimate(value=_rounded(difference.value), interval=_ends(difference.low, difference.high))
-        p = paired(_wholes(rows, rows, key, "edited", point), _wholes(rows, rows, key, "twin", point))
+        ours, theirs = _means(rows, key, "edited"), _means(rows, key, "twin")
+        first, second, exact = _wholes(ours, theirs, MOST // (2 * point.seeds * len(ours)))
+        p = paired(first, second, 0 if exact else 2 * len(first))
     else:
         control, beside = _rates(null, key, "edited", point), [row.cluster for row in null]
         gap = _apart(rate_interval(edited, clusters), rate_interval(control, beside))
-        both = [*rows, *null]
-        p = unpaired(_wholes(rows, both, key, "edited", point), _wholes(null, both, key, "edited", point))
+        ours, theirs = _means(rows, key, "edited"), _means(null, key, "edited")
+        cells = (len(ours) + 1) * (len(ours) + len(theirs)) * point.seeds
+        first, second, exact = _wholes(ours, theirs, MOST // cells)
+        p = unpaired(first, second, 0 if exact else len(first))
     return Comparison(
         attack=key,
         set=name,
@@ -59,7 +67,7 @@ def _compared(key: str, point: Point, name: str, attacked: Rows) -> Comparison |
         edited=_estimate(edited, clusters),
         control=_estimate(control, beside),
         difference=gap,
-        p=_rounded(p),
+        p=_digits(p),
         q=1.0,
     )
 
@@ -72,14 +80,19 @@ def _rates(rows: Rows, key: str, model: str, point: Point) -> list[float]:
     return [row.hits[key].get(model, 0) / point.seeds for row in rows]
 
 
-def _wholes(rows: Rows, all_rows: Rows, key: str, model: str, point: Point) -> list[int]:
-    """Of each cluster its mean number of hits, times what makes all of these whole."""
-    sizes = {cluster: sum(row.cluster == cluster for row in all_rows) for cluster in {row.cluster for row in all_rows}}
-    whole = lcm(*sizes.values())
-    sums: dict[int, int] = {}
+def _means(rows: Rows, key: str, model: str) -> list[Fraction]:
+    """Of each cluster its mean number of hits."""
+    hits: dict[int, list[int]] = {}
     for row in rows:
-        sums[row.cluster] = sums.get(row.cluster, 0) + row.hits[key].get(model, 0)
-    return [total * whole // sizes[cluster] for cluster, total in sums.items()]
+        hits.setdefault(row.cluster, []).append(row.hits[key].get(model, 0))
+    return [Fraction(sum(found), len(found)) for found in hits.values()]
+
+
+def _wholes(first: Sequence[Fraction], second: Sequence[Fraction], most: int) -> tuple[list[int], list[int], bool]:
+    """Means times what makes all of them whole, and whether it does; where that is over ``most``, they are rounded."""
+    whole = lcm(*(mean.denominator for mean in (*first, *second)))
+    scale = min(whole, max(1, most))
+    return [round(mean * scale) for mean in first], [round(mean * scale) for mean in second], scale == whole
 
 
 def _apart(first: tuple[float, float, float], second: tuple[float, float, float]) -> Estimate:
@@ -158,6 +171,11 @@ def _estimate(per_image: Sequence[float], clusters: Sequence[int]) -> Estimate:
 
 def _ends(low: float, high: float) -> tuple[float, float] | None:
     return None if np.isnan(low) or np.isnan(high) else (_rounded(low), _rounded(high))
+
+
+def _digits(p: float) -> float:
+    """A p-value to six digits, however small: no arrangement is impossible, and it is never 0."""
+    return float(f"{p:.6g}")
 
 
 def _rounded(value: float) -> float:
