@@ -9,8 +9,9 @@ import pytest
 from excise.prompts.questions import Kind
 from excise.recipe import Verdict as Limits
 from excise.verdict.compare import compare
+from excise.verdict.making import make_check
 from excise.verdict.search_checks import fate_of, search_checks, strength
-from excise.verdict.searched import Attacked, Point
+from excise.verdict.searched import Attacked, Estimate, Point
 from tests.verdict.searched import HELD_OUT, SEEDS, rows
 
 WAYS = {"embedding/empty/50": "embedding", "prompt/gibbs/50": "prompt", "relearn/itself/50": "relearn"}
@@ -99,3 +100,23 @@ def test_kinds_that_one_attack_leaves_out_are_not_missed_by_it() -> None:
     assert told["embedding_replication", template].status == "passed"
     assert told["relearning", template].note == "the recipe searches for no template image (attack.relearn.kinds)"
     assert told["relearning", HELD_OUT].question.startswith("relearning, held-out verbatim images: ")
+
+
+def test_images_that_the_search_was_not_made_on_are_not_called_gone() -> None:
+    """Of templates only replay was tried: that it is silent says nothing of a search."""
+    attacks, limits = attacks_of("embedding"), Limits()
+    comparisons = compare(attacks, images({"embedding": STRONG}))
+    searched = search_checks(attacks, comparisons, {Kind.VERBATIM}, limits)
+    replayed = make_check(
+        "template_replication", "", "edited", "held_out_template", 0.25, found=Estimate(value=0.0, interval=None),
+        missing="",
+    )  # fmt: skip
+    assert fate_of(searched, comparisons) == "gone"
+    assert fate_of([replayed, *searched], comparisons) == "unclear"
+
+
+def test_what_a_check_found_is_said_where_its_interval_is_wide_too() -> None:
+    told, _ = judged({"embedding": (ALL, NONE, NONE)})
+    status, value, note = told["embedding_replication"]
+    assert (status, value) == ("passed", 0.0)
+    assert "most at embedding/empty/50" in note and "reaches past the limit" in note

@@ -22,7 +22,7 @@ from excise.trial.subjects import BASE, EDITED, TWIN
 from excise.verdict.compare import worst_of
 from excise.verdict.models import Comparison
 from excise.verdict.row import Searched
-from excise.verdict.search_checks import SAID, strength
+from excise.verdict.search_checks import SAID, strength, unsearched
 
 PICTURED = 24
 """Images whose search is shown, of each question."""
@@ -57,6 +57,11 @@ def fate(verdict: Searched) -> str:
         return f"{_NO_MORE} But nothing was tried on the base: whether these attacks find what is there is not known."
     if found is None:
         return f"{_NO_MORE} But embedding search, the strongest, was not made: this is too little to call them gone."
+    if missed := unsearched(verdict.models[EDITED].sets, verdict.comparisons):
+        return (
+            f"{_NO_MORE} But embedding search was not made on {' and '.join(missed)} images: nothing but weaker "
+            "attacks was tried on these, too little to call them gone."
+        )
     return (
         f"{_NO_MORE} But of the base, which has them, embedding search brings back {percent(found)} at most: too few "
         "to call them gone."
@@ -106,8 +111,12 @@ def worst(verdict: Searched) -> list[dict[str, Any]]:
 
 
 def worst_said(verdict: Searched) -> str:
-    """How many images come back by anything, and what brings most of each back."""
-    images = worst(verdict)
+    """How many images come back by anything, and what brings most of each back; prompts may share an image."""
+    best: dict[str, dict[str, Any]] = {}
+    for one in worst(verdict):
+        if one["image"] not in best or one["edited"] > best[one["image"]]["edited"]:
+            best[one["image"]] = one
+    images = list(best.values())
     by = Counter(one["by"] for one in images if one["by"] is not None)
     ways = ", ".join(f"{name}: {count}" for name, count in by.most_common())
     told = f"Of {len(images)} images, {by.total()} come back from the edited model by some attack"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from excise.diffusion.load import pick_device
@@ -21,6 +21,7 @@ from excise.verdict.measured import AskedPrompt, AskedSet, Measures
 from excise.verdict.models import ModelResult, Threshold
 from excise.verdict.row import Back, Row, Tested
 from excise.verdict.search_checks import fate_of
+from excise.verdict.searched import Attacked, Point
 from excise.version import __version__
 
 _ALWAYS = (
@@ -76,7 +77,7 @@ def judge_row(
     kinds = tuple(sorted({question.kind for question in asked if question.kind}))
     checks = decide_attacked(models, kinds, suite.verdict, attacks, comparisons)
     certificates = certify(attacks, attacked, suite.verdict.false_discovery)
-    ours = [row for row in attacked if row.set != NEVER_SEEN.key]
+    back, images_attacked = come_back(attacks, attacked)
     errs = trial.false_positives(EDITED)
     row = Row(
         excise=__version__,
@@ -86,8 +87,8 @@ def judge_row(
         settings=settings_of(suite),
         fate=fate_of(checks, comparisons),
         cannot_say=cannot_say(models, NEVER_SEEN in asked),
-        images=len(ours),
-        come_back=sum(worst_of(attacks, one)[1] > 0 for one in ours),
+        images=images_attacked,
+        come_back=back,
         brought_back=_brought_back(models[EDITED]),
         checks=checks,
         kinds=kinds,
@@ -109,6 +110,13 @@ def judge_row(
         for question, prompts in asked.items()
     }
     return row, Measures(sets=described, models=measured)
+
+
+def come_back(attacks: Mapping[str, Point], attacked: Sequence[Attacked]) -> tuple[int, int]:
+    """How many memorized images any attack brings back from the edited model, and of how many; each counts once, though
+    several prompts of a template may share it."""
+    ours = [row for row in attacked if row.set != NEVER_SEEN.key]
+    return len({row.sha256 for row in ours if worst_of(attacks, row)[1] > 0}), len({row.sha256 for row in ours})
 
 
 def cannot_say(models: Mapping[str, object], never_seen: bool) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ def make_check(
         good, clear = _compare(value, interval, relation, limit)
         status = "passed" if good else "failed"
         if good and clear is False:
-            note = "the interval reaches past the limit: more prompts would be needed to be certain"
+            wide = "the interval reaches past the limit: more prompts would be needed to be certain"
+            note = f"{note}; {wide}" if note else wide
     return Check(
         name=name,
         question=question,

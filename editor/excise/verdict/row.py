@@ -82,7 +82,7 @@ class Row(Part):
     cannot_say: tuple[str, ...]
     """What is not known for want of a base, a twin or never-seen images, a sentence each."""
     images: Count
-    """That were attacked."""
+    """That were attacked, each once however many prompts ask for it."""
     come_back: Count
     """Of these, by any attack."""
     brought_back: tuple[Back, ...]

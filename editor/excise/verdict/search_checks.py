@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from excise.prompts.questions import Kind, Place, Question
+from excise.prompts.questions import Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
 from excise.verdict.making import make_check
 from excise.verdict.models import Check
@@ -93,7 +93,8 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
     """What became of the images: found by replay, or only by search, or no more than by a model that never saw them.
 
     A check that the recipe waives is held to excise's own limit here: a word is not waived. Any attack's success makes
-    the images hidden; only where embedding search is strong does the failure of all make them gone.
+    the images hidden; only where embedding search is strong, and was made on every kind of image that was replayed,
+    does the failure of all make them gone.
     """
     own = [check for check in checks if check.model == "edited"]
     replays = [check for check in own if check.name.endswith("_replication") and check.name not in SEARCHES.values()]
@@ -105,7 +106,21 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
     if any(_fails(check) for check in searched):
         return "hidden"
     found = strength(comparisons)
-    return "gone" if found is not None and found >= STRONG else "unclear"
+    replayed = [check.set for check in replays if check.set is not None and check.value is not None]
+    strong = found is not None and found >= STRONG and not unsearched(replayed, comparisons)
+    return "gone" if strong else "unclear"
+
+
+def unsearched(replayed: Iterable[str], comparisons: Sequence[Comparison]) -> list[str]:
+    """Kinds of memorized image that replay asked for and embedding search did not.
+
+    Args:
+        replayed: keys of the questions.
+        comparisons: what was searched.
+    """
+    kinds = [asked.kind for asked in map(question, replayed) if asked.memorized and asked.kind]
+    tried = {question(found.set).kind for found in comparisons if found.attack.partition("/")[0] == TRUSTED}
+    return [str(kind) for kind in dict.fromkeys(kinds) if kind not in tried]
 
 
 def strength(comparisons: Sequence[Comparison]) -> float | None:
