@@ -69,6 +69,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
         ("t.csv", b'caption\n"a" b\n', "line 2: not CSV"),
         ("t.jsonl", b'{"caption": "a"}\nnot\n', "line 2: not JSON"),
         ("t.jsonl", b"[1]\n", "line 1: not a JSON object"),
+        ("t.jsonl", b'{"caption": "a"}\n{"caption": "cut \\ud83d"}\n', "line 2: .*half of a character"),
         ("t.parquet", b"PAR1 no", "not a parquet file"),
     ],
 )
@@ -81,3 +82,8 @@ def test_faults_are_named(tmp_path: Path, name: str, data: bytes, message: str) 
     (tmp_path / "other.csv").write_text("caption\na\n")
     with pytest.raises(ExciseError, match=r"no column 'words'; the columns are caption"):
         list(Stream(tmp_path / "other.csv", "words"))
+
+
+def test_an_image_that_a_later_line_names_first_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"caption": "a"}\n{"caption": "b", "image": "b.png"}\n')
+    assert [caption.image for caption in Stream(tmp_path / "t.jsonl")] == ["", "b.png"]

@@ -37,7 +37,7 @@ PICTURES = "pictures"
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table in CSV, whole or not at all."""
     with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator="\r\n")  # of which each alone is then quoted
         writer.writerow(header)
         writer.writerows(rows)
 
@@ -58,7 +58,7 @@ def write_memorized(path: Path, rows: Sequence[Row], targets: dict[str, str], be
     kinds, lines = {}, []
     for row in rows:
         text, image = row.caption.text, row.caption.image
-        if beside is not None and image and (beside / image).is_file():
+        if beside is not None and image and _is_file(beside / image):
             kinds[text], file = "training", os.path.relpath(beside / image, path.parent)
         elif text in targets:
             kinds[text], file = "self", f"{PICTURES}/{targets[text]}"
@@ -68,6 +68,14 @@ def write_memorized(path: Path, rows: Sequence[Row], targets: dict[str, str], be
         lines.append((text, file, kinds[text], f"{score:.6g}", f"{row.p:.3g}", f"{row.q:.3g}"))
     write_rows(path, ("prompt", "image", "target", "score", "p", "q"), lines)
     return kinds
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; an address or a picture's bytes in place of a name may be too long for one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def neighbours_of(memorized: Sequence[str], captions: Scored, decided: Decided, name: str) -> list[str]:

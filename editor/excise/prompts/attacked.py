@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from excise.errors import ExciseError
+from excise.files.hashing import sha256_file
 from excise.prompts.prompt import Prompt, prompts_of
 from excise.prompts.questions import ATTACKED, NEVER_SEEN, Kind, Question
 from excise.prompts.sets import describe, group_near_duplicates
@@ -37,6 +38,13 @@ def attacked_prompts(
         notes += said
         if both := {prompt.text for prompt in asked[NEVER_SEEN]} & {prompt.text for prompt in read}:
             raise ExciseError(f"{never_seen}: prompt {min(both)!r} is also in {memorized}; each table needs its own")
+        known = {sha256_file(prompt.image) for prompt in read if prompt.image}
+        for prompt in asked[NEVER_SEEN]:
+            if prompt.image and sha256_file(prompt.image) in known:
+                raise ExciseError(
+                    f"{never_seen}: {prompt.image.name} is also an image of {memorized}: it shows nothing of what no "
+                    "model has seen; take the row out"
+                )
     return {question: prompts for question, prompts in asked.items() if prompts}, tuple(notes)
 
 

@@ -108,7 +108,10 @@ class Stream:
             if not isinstance(record, dict):
                 raise ExciseError(f"{self.path}: line {number}: not a JSON object; write one object a line")
             names = names or columns_of(self.path, tuple(record), self.column)
-            if caption := _caption(number, record.get(names["text"]), record.get(names["image"])):
+            image = names["image"] or next((name for name in record if name.lower() == "image"), "")
+            if caption := _caption(number, record.get(names["text"]), record.get(image)):
+                if not caption.text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in caption.text):
+                    raise ExciseError(f"{self.path}: line {number}: the caption holds half of a character; mend it")
                 yield caption
 
     def _parquet(self) -> Iterator[Caption]:
