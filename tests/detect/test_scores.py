@@ -84,3 +84,31 @@ def test_what_a_model_lacks_is_said() -> None:
 def test_captions_that_are_cut_are_told(tiny_checkpoint: Path) -> None:
     pipeline = Checkpoint.open(tiny_checkpoint).load(torch.float32, torch.device("cpu"))
     assert cut(pipeline, ["a cat", "a pile of old coins " * 20]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("family", "tokens"), [("sd14", 24), ("sdxl", 24), ("sd3", 256), ("flux", 512), ("pixart", 120), ("hunyuan", 256)]
+)
+def test_a_caption_is_cut_where_no_part_of_the_model_sees_its_end(family: str, tokens: int) -> None:
+    """Longer than CLIP takes is no cut where T5 takes more; and a pipeline may take less than its tokenizer."""
+    pipeline = built(family)
+    letters = [" ".join("a" * count) for count in (tokens // 2 - 2, tokens + 8)]
+    assert cut(pipeline, letters).tolist() == [False, True]
+
+
+def test_scores_that_are_not_numbers_are_no_discoveries() -> None:
+    """Not a number would be above every ordinary caption."""
+    pipeline = built("sd14")
+
+    def spoil(_module: object, _inputs: object, output: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        output[0][0] = torch.nan  # of a row without the text
+        return output
+
+    hook = pipeline.unet.register_forward_hook(spoil)
+    try:
+        with pytest.raises(ExciseError, match="not finite in float32"):
+            score(pipeline, TEXTS, Scoring(SAMPLING, ("magnitude",), seeds=1))
+        with pytest.raises(ExciseError, match=f"curvature of {TEXTS[0]!r}.*not finite"):
+            score(pipeline, TEXTS, Scoring(SAMPLING, ("curvature",), seeds=1))
+    finally:
+        hook.remove()

@@ -94,3 +94,11 @@ def test_what_is_not_searched_is_refused_by_name() -> None:
         assert type(pipeline).__name__ not in ENCODED
         with pytest.raises(ExciseError, match=f"'prompt' cannot attack a {type(pipeline).__name__}, .* leave it out"):
             Vocabulary(pipeline)
+
+
+def test_places_are_those_that_the_encoder_reads() -> None:
+    """PixArt's pipeline reads fewer tokens than its tokenizer gives: what is behind them has no gradient."""
+    pipeline = built("pixart")
+    pipeline.tokenizer.model_max_length = 512
+    vocabulary = Vocabulary(pipeline)
+    assert len(vocabulary.ids("a " * 200)) == 120 and max(vocabulary.places("a " * 200)) < 120

@@ -85,8 +85,8 @@ def member_scores(
 
     parts = list(in_batches(work, [0] * samples, sampling.batch))
     losses, lengths = (torch.cat(values).double() for values in zip(*parts, strict=True))
-    if not bool(losses.isfinite().all()):
-        raise ExciseError(f"{image.name}: the loss is not finite in this dtype; use --dtype float32")
+    if not bool(losses.isfinite().all()) or not bool(lengths.isfinite().all()):
+        raise ExciseError(f"{image.name}: loss or magnitude is not finite in this dtype; use --dtype float32")
     found = {"loss": -float(losses.log().mean())}
     return found | {"magnitude": float(lengths.mean())} if image.caption else found
 

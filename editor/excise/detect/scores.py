@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from excise.diffusion.denoise import in_batches, noise_key, text_lengths
 from excise.diffusion.guided import GuidedCall, Prediction, curvature, has_guidance, predictions
+from excise.diffusion.load import denoiser
 from excise.diffusion.process import Process
 from excise.diffusion.text_inputs import TEXT_INPUTS
 from excise.errors import ExciseError
@@ -26,6 +28,12 @@ WHY_NOT = {
     "curvature": "it needs a call with and without the text in one batch",
     "one_step": "the scheduler does not state what the model was trained to predict",
 }
+LONGEST_READERS: dict[str, tuple[str, int | None]] = {
+    "StableDiffusion3Pipeline": ("tokenizer_3", None),
+    "FluxPipeline": ("tokenizer_2", None),
+    "HunyuanDiTPipeline": ("tokenizer_2", 256),  # its pipeline's, which no argument tells
+}
+"""Which of several tokenizers takes most of a text, and how many tokens, where the pipeline's call does not say."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,10 @@ def score(pipeline: DiffusionPipeline, texts: Sequence[str], scoring: Scoring) -
 
     parts = list(in_batches(work, text_lengths(pipeline, rows), scoring.sampling.batch))
     whole = {name: torch.cat([part[name] for part in parts]) for name in scoring.scores}
+    for name, values in whole.items():
+        if not bool((fine := values.isfinite()).all()):
+            text, dtype = rows[int((~fine).nonzero()[0])], str(denoiser(pipeline).dtype).removeprefix("torch.")
+            raise ExciseError(f"the {name} of {text!r} is not finite in {dtype}; use --dtype float32")
     return {name: found.double().view(len(texts), scoring.seeds).mean(dim=1) for name, found in whole.items()}
 
 
@@ -137,7 +149,19 @@ def _score_rows(
 
 
 def cut(pipeline: DiffusionPipeline, texts: Sequence[str]) -> Tensor:
-    """Which captions the first tokenizer cuts: bool ``(texts,)``; the model does not see what is behind its length."""
-    tokenizer: Any = pipeline.tokenizer
+    """Which captions are longer than any of the model's tokenizers takes: bool ``(texts,)``; nothing in the model sees
+    what is behind that."""
+    tokenizer, most = _reader(pipeline)
     lengths = [len(ids) for ids in tokenizer(list(texts)).input_ids]
-    return torch.tensor([length > tokenizer.model_max_length for length in lengths])
+    return torch.tensor([length > most for length in lengths])
+
+
+def _reader(pipeline: DiffusionPipeline) -> tuple[Any, int]:
+    """The tokenizer that takes most of a text, and how many of its tokens the pipeline takes."""
+    run: Any = pipeline
+    name, most = LONGEST_READERS.get(type(pipeline).__name__, ("tokenizer", None))
+    tokenizer = getattr(run, name, None)
+    if tokenizer is None:  # Stable Diffusion 3 may come without its third encoder
+        return run.tokenizer, run.tokenizer.model_max_length
+    told = inspect.signature(run.__call__).parameters.get("max_sequence_length")
+    return tokenizer, most or (told.default if told else tokenizer.model_max_length)

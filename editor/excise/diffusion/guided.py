@@ -83,7 +83,8 @@ def predictions(
 
     def after_call(call: int) -> None:
         prediction = _paired(passes, len(prompts))
-        if not bool(prediction.conditional.isfinite().all()):
+        said = (prediction.conditional, prediction.unconditional)
+        if not all(bool(one.isfinite().all()) for one in said if one is not None):
             dtype = str(network.dtype).removeprefix("torch.")
             raise ExciseError(f"model.dtype: predictions are not finite in {dtype}; use bfloat16 or float32")
         receive(call, prediction)
@@ -182,8 +183,8 @@ class GuidedCall:
             hook.remove()
         self._given = seen[call]
         self._latents = latents_name(self._given)
-        schedule: Any = pipeline
-        self._scale = float(self._given[TIMESTEP].flatten()[0]) / float(schedule.scheduler.timesteps[call])
+        self._told = [float(found[TIMESTEP].flatten()[0]) for found in seen]
+        self._timesteps = [float(time) for time in pipeline.scheduler.timesteps]
         if len(self._given[self._latents]) != 2 * self._rows:
             raise ExciseError(f"sampling.guidance: {sampling.guidance} asks for no call without the text; give above 1")
         self.text = {name: self._given[name][self._rows :] for name in TEXT_INPUTS[name]}
@@ -200,11 +201,19 @@ class GuidedCall:
         """
         told: Tensor = self._given[TIMESTEP]
         kind = torch.float32 if told.is_floating_point() else torch.int64
-        moved = (timesteps * self._scale).to(told.device, kind)
+        moved = (timesteps * self._scale()).to(told.device, kind)
         shown = latents.to(self.latents)
         given = self._given | {self._latents: torch.cat([shown, shown]), TIMESTEP: torch.cat([moved, moved])}
         said = mean_of(self.network(**nested(given | {"return_dict": False}))[0], shown)
         return said[self._rows :], said[: self._rows]
+
+    def _scale(self) -> float:
+        """What the denoiser is told in place of a timestep, by that timestep; the last may be 0, and tells nothing."""
+        pairs = zip(self._told, self._timesteps, strict=False)
+        found = next((told / time for told, time in pairs if time), None)
+        if found is None:
+            raise ExciseError("sampling.steps: the scheduler's only timestep is 0; ask for more steps")
+        return found
 
     def difference(self, text: Mapping[str, Tensor] | None = None, latents: Tensor | None = None) -> Tensor:
         """What the text adds to the prediction, ``e_c - e_0``: ``(rows, ...)``.

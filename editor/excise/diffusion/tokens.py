@@ -47,6 +47,8 @@ class Vocabulary:
         """Take note of its tokens."""
         check_tokens(type(pipeline).__name__)
         self._tokenizer: Any = pipeline.tokenizer
+        told = inspect.signature(_run(pipeline).__call__).parameters.get("max_sequence_length")
+        self._most = min(self._tokenizer.model_max_length, told.default if told else 512)
         self._special = frozenset(self._tokenizer.all_special_ids)
         tokens = [token for token in range(len(self._tokenizer)) if token not in self._special]
         texts = self._tokenizer.batch_decode([[token] for token in tokens])
@@ -57,8 +59,7 @@ class Vocabulary:
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a text with those that the tokenizer adds, cut to what the encoder reads."""
-        most = self._tokenizer.model_max_length
-        found: list[int] = self._tokenizer(text, truncation=True, max_length=min(most, 512)).input_ids
+        found: list[int] = self._tokenizer(text, truncation=True, max_length=self._most).input_ids
         return found
 
     def places(self, text: str) -> list[int]:
