@@ -47,6 +47,8 @@ def test_decisions_are_those_of_all_scores_at_once(tmp_path: Path) -> None:
     assert [row.q for row in found.top] == pytest.approx(q[order].tolist())
     assert [row.p for row in found.top] == pytest.approx(p[order].tolist())
     assert found.threshold == pytest.approx(values[q <= 0.05].min()) and found.histogram.sum() == 2_060
+    few = decide(captions, ordinary, NAMES, rate=0.05, kept=5)
+    assert few.threshold == found.threshold and few.discoveries > 5, "what is called and not kept counts"
     assert found.least == 42, "2,060 captions against 999: at 5 % so many must be above all"
     write_scores(tmp_path / "scores.parquet", captions, found, NAMES)
     table = pyarrow.parquet.read_table(tmp_path / "scores.parquet")

@@ -107,6 +107,9 @@ def default_name(checkpoint: Path) -> str:
 @click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
 @click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Latents taken together at most.")
 @click.option("--png", type=FILE, help="Draw the tokens into this file.")
+@click.option(
+    "--run", type=FOLDER, help="A run that edited CHECKPOINT: say which layers its edit takes the prompt from."
+)
 @DEVICE
 @DTYPE
 @json_option
@@ -116,6 +119,7 @@ def explain(
     seeds: int,
     call: int,
     png: Path | None,
+    run: Path | None,
     device: str,
     dtype: str,
     as_json: bool,
@@ -124,11 +128,15 @@ def explain(
     """Say which tokens of PROMPT pull the model in CHECKPOINT.
 
     The length of the gradient of what the text adds to a denoiser call, with respect to what each token becomes in the
-    text encoder; mean and spread over latents.
+    text encoder; mean and spread over latents. With --run also what that run's edit takes of each layer's output.
     """
     from excise.job.explain import explain_prompt
 
-    found = explain_prompt(checkpoint, prompt, seeds, call, sampling, {"device": device, "dtype": dtype})
+    if png is not None:
+        from excise.report.explained import check_picture
+
+        check_picture(png)
+    found = explain_prompt(checkpoint, prompt, seeds, call, sampling, {"device": device, "dtype": dtype}, run)
     if png is not None:
         from excise.report.explained import draw_explanation
 
@@ -161,13 +169,10 @@ def audit(
     checkpoint: Path,
     images: Path,
     reference: Path,
-    by: str,
-    samples: int,
-    rate: float,
     device: str,
     dtype: str,
     as_json: bool,
-    **sampling: Any,
+    **options: Any,
 ) -> None:
     """Say which of IMAGES the model in CHECKPOINT was trained on.
 
@@ -175,10 +180,11 @@ def audit(
     latents, or the magnitude of its caption there, is ranked among the reference's, which must be like them in all but
     having been trained on: an exact permutation test, at a false discovery rate. Images that cannot be read are named.
     """
+    from excise.detect.settings import AuditSettings
     from excise.job.audit import audit as run_audit
 
-    model = {"device": device, "dtype": dtype}
-    found = run_audit(checkpoint, images, reference, by, samples, rate, sampling, model, speaker(as_json))
+    settings = AuditSettings(model={"device": device, "dtype": dtype}, **options)
+    found = run_audit(checkpoint, images, reference, settings, speaker(as_json))
     if as_json:
         print_json(found.document())
         return

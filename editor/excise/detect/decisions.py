@@ -65,12 +65,8 @@ class Decided:
     least: int
     """How many captions must be above every ordinary one for any to be a discovery; where that is more than one, more
     ordinary captions would find fewer."""
-
-    @property
-    def threshold(self) -> float | None:
-        """The lowest score that is called memorized; None where none is."""
-        found = [row.scores for row in self.top if row.memorized]
-        return min(next(iter(scores.values())) for scores in found) if found else None
+    threshold: float | None
+    """The lowest score that is called memorized, whether `top` holds it or not; None where none is."""
 
 
 def decide(captions: Scored, ordinary: Scored, names: tuple[str, ...], rate: float, kept: int) -> Decided:
@@ -94,9 +90,11 @@ def decide(captions: Scored, ordinary: Scored, names: tuple[str, ...], rate: flo
         cut += int(flags.sum())
     rates = discovery_rates(counts)
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
-    histogram = np.zeros(BINS)
+    histogram, threshold = np.zeros(BINS), np.inf
     for scores in captions.scores(names[0]):
         histogram += np.histogram(scores, edges)[0]
+        called = scores[rates[exceedances(scores, null.values)] <= rate]
+        threshold = min(threshold, called.min(initial=np.inf))
     every = p_values(np.arange(counts.size), null.values.size)
     top = tuple(
         Row(caption, scores, float(every[above]), float(rates[above]), bool(rates[above] <= rate))
@@ -104,7 +102,8 @@ def decide(captions: Scored, ordinary: Scored, names: tuple[str, ...], rate: flo
     )
     least = int(np.ceil(captions.count / ((null.values.size + 1) * rate)))
     found = int(counts[rates <= rate].sum())
-    return Decided(null, rates, captions.count, found, cut, top, edges, histogram, least)
+    lowest = float(threshold) if found else None
+    return Decided(null, rates, captions.count, found, cut, top, edges, histogram, least, lowest)
 
 
 def _highest(

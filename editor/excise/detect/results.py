@@ -11,6 +11,7 @@ import numpy as np
 
 from excise.detect.decisions import Decided
 from excise.detect.drawing import Pictures, self_targets
+from excise.detect.ordinary import MOST
 from excise.detect.scoring import Scored
 from excise.detect.settings import ScanSettings
 from excise.detect.tables import (
@@ -28,6 +29,8 @@ from excise.mathematics.detection import exceedances, p_values
 from excise.recipe import Recipe
 from excise.run.layout import Run
 
+FILES = ("memorized.csv", "neighbours.csv", "ordinary.csv", "judged.csv", "top.csv", "scores.parquet")
+"""What `leave` writes, beside the recipe and pictures."""
 MOST_ALIKE = 0.125
 """Share of ordinary captions with one picture at most seeds above which that says nothing of memorization."""
 
@@ -144,7 +147,8 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
     if decided.least > 1:
         notes.append(
             f"with {decided.null.values.size:,} ordinary captions, none can be called unless {decided.least:,} are "
-            f"above every ordinary one; with --calibrate {round(decided.count / settings.rate):,} one would be enough"
+            f"above every ordinary one; with {round(decided.count / settings.rate):,} ordinary ones "
+            f"{_given(decided, settings)} one would be enough"
         )
     if decided.discoveries > settings.kept:
         notes.append(f"the {settings.kept:,} of the highest scores are kept")
@@ -155,6 +159,12 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
         notes.append(
             f"{targets['self']} have a self-target: a picture that the model itself draws at most seeds, and no "
             "training image; comparing with it shows whether that picture is gone, not that a training image was copied"
+        )
+    if targets["none"] and decided.discoveries > settings.drawn and not found["too_alike"]:
+        most = min(decided.discoveries, settings.kept)
+        notes.append(
+            f"of those called memorized, the {settings.drawn} of the highest scores were drawn, and others have no "
+            f"self-target; --drawn {most} draws them"
         )
     if targets["none"]:
         notes.append(f"{targets['none']} have no picture to compare with; a job draws them to be looked at")
@@ -168,6 +178,11 @@ def _notes(leaving: Leaving, found: dict[str, Any]) -> list[str]:
         f"{found['ordinary_one_picture']} of {found['ordinary_drawn']} ordinary captions"
     )
     return notes
+
+
+def _given(decided: Decided, settings: ScanSettings) -> str:
+    """How more ordinary captions are given: the grammar's, as far as they go."""
+    return "(--calibrate)" if decided.count / settings.rate <= MOST else "(--ordinary; those that come along are fewer)"
 
 
 def _recipe(leaving: Leaving, targets: dict[str, int], neighbours: bool) -> tuple[str | None, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from excise.detect.scores import Scoring
 from excise.measures.replication import Rule
@@ -40,8 +41,26 @@ class ScanSettings:
 
     @property
     def share(self) -> int:
-        """Pictures of a caption that must be one for it to be taken for what the model knows by heart: half of them."""
-        return max(2, (self.images + 1) // 2)
+        """Pictures of a caption that must be one for it to be taken for what the model knows by heart: most of them."""
+        return self.images // 2 + 1
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """An audit."""
+
+    by: Literal["loss", "magnitude"] = "loss"
+    """What an image's likeness to trained ones is told by; the magnitude is that of its caption."""
+    samples: int = 16
+    """Noised latents of each image."""
+    rate: float = 0.05
+    """False discovery rate: of the images that are called members, this share may be wrong."""
+    size: int | None = None
+    """Pixels a side; None leaves the checkpoint's own."""
+    batch: int = 16
+    """Latents taken together at most."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Device and dtype."""
 
 
 def chunk_size(captions: int) -> int:

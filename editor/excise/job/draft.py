@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diffusers
+from pydantic import ValidationError
 
 from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import calls_of
 from excise.diffusion.pipelines import kind_of
+from excise.errors import ExciseError
 from excise.recipe import Model, Prompts, Recipe, Sampling
+from excise.recipe.fields import Section
 
 TIMESTEP_DISTILLED = Sampling(steps=4, guidance=0.0)
 """A Flux without guidance embeddings is the one that was distilled to few steps (schnell)."""
@@ -58,3 +61,31 @@ def usual_sampling(checkpoint: Checkpoint) -> Sampling:
     true = "true_cfg_scale" in known and known["true_cfg_scale"].default > 1.0  # QwenImage's; Flux has it off
     scale: Any = known["true_cfg_scale" if true else "guidance_scale"].default
     return Sampling(steps=int(known["num_inference_steps"].default), guidance=float(scale))
+
+
+def asked_sampling(checkpoint: Checkpoint, **asked: Any) -> Sampling:
+    """The checkpoint's own way but for what is asked for; None leaves it.
+
+    Raises:
+        ExciseError: a pipeline that is not supported; a number that no recipe takes.
+    """
+    whole = usual_sampling(checkpoint).model_dump() | {key: value for key, value in asked.items() if value is not None}
+    return validated(Sampling, whole)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def validated(section: type[S], values: dict[str, Any]) -> S:
+    """A section of a recipe of what was asked for by options of a command.
+
+    Raises:
+        ExciseError: a value that no recipe takes; names the option.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        said = [
+            f"--{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault['input']!r})" for fault in error.errors()
+        ]
+        raise ExciseError("\n".join(said)) from error

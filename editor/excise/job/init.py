@@ -35,8 +35,13 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
         ExciseError: a checkpoint or table that cannot be used; a folder that has a recipe.
     """
     path = folder / Run.recipe.name
-    if path.exists():
-        raise ExciseError(f"{path}: is there already; choose another --out, or remove it")
+    for name in (Run.recipe.name, "ordinary.csv", "judged.csv"):
+        if (folder / name).exists():
+            raise ExciseError(f"{folder / name}: is there already; choose another --out, or remove it")
+    if folder.exists() and folder.resolve() == checkpoint.resolve():
+        raise ExciseError(
+            f"{folder}: is the checkpoint itself, which is left as it is; choose another folder with --out"
+        )
     texts = {row.text for row in read_table(memorized).rows} if memorized else set[str]()
     draft = draft_recipe(checkpoint, folder, memorized)
     if is_elsewhere(draft):

@@ -14,7 +14,7 @@ from excise.detect.decisions import Decided, decide
 from excise.detect.drawing import Pictures, draw_all
 from excise.detect.ordinary import drawn_apart
 from excise.detect.record import ScanRecord, read_record, refuse_other
-from excise.detect.results import Leaving, leave
+from excise.detect.results import FILES, Leaving, leave
 from excise.detect.scores import Score, scores_of
 from excise.detect.scoring import Scored, count_captions, score_all
 from excise.detect.tables import PICTURES
@@ -39,6 +39,8 @@ from excise.sources.captions import open_captions
 
 STAGES = ("calibrate", "score", "draw", "write")
 FOLDERS = ("ordinary", "captions", "drawn")
+LEFT = (*FILES, PICTURES, Run.recipe.name, Run.record.name)
+"""What a scan writes over, and what tells the folder of a run."""
 
 
 def scan(request: ScanRequest, say: Say = print) -> Run:
@@ -121,14 +123,30 @@ class _Scan:
                 "program": hash_code("excise.detect.scoring", "excise.detect.drawing"),
             },
         )  # fmt: skip
-        if request.fresh:
+        if not self.record_file.exists():
+            self._refuse_files_of_others()
+        if request.fresh or not self.record_file.exists():
             for name in FOLDERS:
                 remove(self.run.partial(name))
+        if request.fresh:
             remove(self.run.folder / PICTURES)
         else:
             refuse_other(self.record_file, read_record(self.record_file), now)
         self.record = now
         now.save(self.record_file)
+
+    def _refuse_files_of_others(self) -> None:
+        """Refuse a folder that holds what a scan would write over, and no scan.
+
+        Raises:
+            ExciseError: names it.
+        """
+        for name in LEFT:
+            if (self.run.folder / name).exists():
+                raise ExciseError(
+                    f"{self.run.folder}: holds {name}, and is not the folder of a scan, which would write over it; "
+                    "choose another with --out"
+                )
 
     def _introduce(self, has: Sequence[Score]) -> None:
         scoring, sampling = self.settings.scoring, self.settings.scoring.sampling

@@ -13,9 +13,10 @@ from excise.detect.scores import Score, Scoring, chosen, scores_of
 from excise.detect.settings import ScanSettings
 from excise.diffusion.denoise import calls_of
 from excise.errors import ExciseError
-from excise.job.draft import usual_sampling
+from excise.job.draft import asked_sampling, validated
+from excise.mathematics.detection import least_null
 from excise.prompts.streams import Caption
-from excise.recipe import Sampling
+from excise.recipe import Sampling, Validate
 from excise.sources.captions import open_captions
 
 
@@ -47,21 +48,14 @@ class ScanRequest:
 
     def sampling(self, checkpoint: Checkpoint) -> Sampling:
         """How images are made: the checkpoint's own way but for what is asked for."""
-        usual = usual_sampling(checkpoint)
-        return usual.model_copy(
-            update={
-                "steps": self.steps or usual.steps,
-                "guidance": usual.guidance if self.guidance is None else self.guidance,
-                "size": self.size,
-                "batch": self.batch,
-            }
-        )
+        return asked_sampling(checkpoint, steps=self.steps, guidance=self.guidance, size=self.size, batch=self.batch)
 
     def scan_settings(self, checkpoint: Checkpoint, scheduler: Any, sampling: Sampling) -> ScanSettings:
         """The scan on a checkpoint.
 
         Raises:
-            ExciseError: a score that it does not have; more calls than a generation makes; no guidance.
+            ExciseError: a score that it does not have; more calls than a generation makes; no guidance; a rule that no
+                recipe takes.
         """
         if (available := calls_of(scheduler, sampling)) < self.calls:
             raise ExciseError(f"--calls {self.calls}: a generation of {sampling.steps} steps makes {available}")
@@ -69,7 +63,9 @@ class ScanRequest:
         scores = chosen(self.scores, scores_of(name, checkpoint.configuration(), scheduler), name)
         if scores != ("one_step",) and sampling.guidance <= 1.0:
             raise ExciseError(f"--guidance {sampling.guidance}: the model is called with the text alone; give above 1")
-        return ScanSettings(Scoring(sampling, scores, self.seeds, self.calls, self.seed), **self.settings)
+        found = ScanSettings(Scoring(sampling, scores, self.seeds, self.calls, self.seed), **self.settings)
+        validated(Validate, {"threshold": found.threshold, "ssim": found.ssim, "tiles": found.tiles})
+        return found
 
     def ordinary_captions(self) -> tuple[Caption, ...]:
         """The captions that scores are held against; memory holds them.
@@ -83,7 +79,7 @@ class ScanRequest:
             stream, _ = open_captions("--ordinary", self.ordinary, self.column)
             texts = drawn_apart([caption.text for caption in stream], set())
         rate = float(self.settings.get("rate", ScanSettings.rate))
-        if len(texts) < (least := round(1 / rate)):
+        if len(texts) < (least := least_null(rate)):
             raise ExciseError(
                 f"{self.ordinary or '--calibrate'}: {len(texts)} ordinary captions; at a false discovery rate of "
                 f"{rate:g} no p-value of fewer than {least} can decide: give more"

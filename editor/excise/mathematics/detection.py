@@ -67,6 +67,14 @@ def p_values(exceeding: Counts, null: int) -> Numbers:
     return np.asarray((1.0 + exceeding) / (1.0 + null), dtype=np.float64)
 
 
+def least_null(rate: float) -> int:
+    """How many numbers a null has at least if a p-value is to be as small as a rate: 19 at 5 %."""
+    least = max(1, int(1.0 / rate) - 2)
+    while 1.0 / (1.0 + least) > rate:
+        least += 1
+    return least
+
+
 def discovery_rates(counts: Counts) -> Numbers:
     """Adjusted p-values of Benjamini & Hochberg (1995) of many scores, from how often each p-value occurs.
 
