@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,21 @@ def test_the_command_shows_draws_and_writes_it(tiny_checkpoint: Path, tmp_path: 
     assert refused(excise("explain", tiny_checkpoint, TEXTS[1], *quick, "--call", 4), "--call 4", "makes 4, from 0")
     assert refused(excise("explain", tiny_checkpoint, TEXTS[1], *quick, "--guidance", 1.0), "1.0", "above 1")
     assert refused(excise("explain", tiny_checkpoint, "  ", *quick), "PROMPT")
+
+
+def test_a_prompt_that_is_cut_and_the_last_call_of_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Of a scheduler whose last timestep is 0; and what the model does not see is said."""
+    model = shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    configuration = model / "scheduler" / "scheduler_config.json"
+    configuration.write_text(json.dumps(json.loads(configuration.read_text()) | {"timestep_spacing": "linspace"}))
+    quick = ("--steps", 4, "--seeds", 1, "--device", "cpu")
+    done = excise("explain", model, "a pile of old coins " * 20, *quick, "--call", 3)
+    assert done.exit_code == 0, done.output
+    assert "the model does not see the end of this prompt" in " ".join(done.output.split())
+    document = json.loads(excise("explain", model, "a cat", *quick, "--steps", 1, "--json").stdout)
+    assert document["cut"] is False
+
+
+def test_a_picture_that_cannot_be_written_is_refused_first(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    done = excise("explain", tiny_checkpoint, "a cat", "--device", "cpu", "--png", tmp_path / "tokens.docx")
+    assert refused(done, "--png", "tokens.docx", "png")

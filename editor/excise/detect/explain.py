@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,11 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+from excise.detect.carried import Layer, layers, shares
+from excise.detect.scores import cut
 from excise.diffusion.denoise import in_batches, noise_key
 from excise.diffusion.guided import GuidedCall
+from excise.diffusion.sites import Site
 from excise.diffusion.text_inputs import TEXT_INPUTS
 from excise.errors import ExciseError
 from excise.recipe import Sampling
@@ -56,6 +59,10 @@ class Explanation:
     """Of each seed."""
     tokens: tuple[Token, ...]
     """In order, text input by text input."""
+    cut: bool = False
+    """Whether the prompt is longer than any of the model's tokenizers takes: its end is not among the tokens."""
+    layers: tuple[Layer, ...] = ()
+    """What an edit takes of each site that it changes, the most first; none without an edit."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -63,12 +70,19 @@ class Explanation:
             "prompt": self.prompt,
             "call": self.call,
             "magnitudes": list(self.magnitudes),
+            "cut": self.cut,
             "tokens": [vars(token) for token in self.tokens],
+            "layers": [vars(layer) for layer in self.layers],
         }
 
 
 def explain(
-    pipeline: DiffusionPipeline, prompt: str, seeds: Sequence[int], sampling: Sampling, call: int = 0
+    pipeline: DiffusionPipeline,
+    prompt: str,
+    seeds: Sequence[int],
+    sampling: Sampling,
+    call: int = 0,
+    taken: Mapping[Site, Tensor] | None = None,
 ) -> Explanation:
     """Attribute the magnitude of a prompt to its tokens (Wen et al. 2024, arXiv 2407.21720).
 
@@ -81,6 +95,7 @@ def explain(
         seeds: of the latents, those of a scan.
         sampling: steps, guidance, size, and how many latents are taken together.
         call: its number, from 0.
+        taken: by site what an edit takes off its weight, ``(outputs, neurons)``; None tells of no layers.
 
     Raises:
         ExciseError: a model whose tokens cannot be told; gradients that are not finite.
@@ -89,20 +104,24 @@ def explain(
     if name not in TOKENIZERS:
         raise ExciseError(f"{name}: which token is which cannot be told; excise explain knows {', '.join(TOKENIZERS)}")
     keys = [noise_key("", seed) for seed in seeds]
-    lengths: list[Tensor] = []
+    lengths, portions = list[Tensor](), list[Tensor]()
     found: dict[str, list[Tensor]] = {text_input: [] for text_input in TEXT_INPUTS[name]}
 
-    def work(start: int, stop: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return gradients(GuidedCall(pipeline, [prompt] * (stop - start), keys[start:stop], sampling, call))
+    def work(start: int, stop: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        made = GuidedCall(pipeline, [prompt] * (stop - start), keys[start:stop], sampling, call)
+        return *gradients(made), shares(made, taken or {})
 
-    for magnitudes, parts in in_batches(work, [0] * len(keys), sampling.batch):
+    for magnitudes, parts, portion in in_batches(work, [0] * len(keys), sampling.batch):
         lengths.append(magnitudes)
+        portions.append(portion)
         for text_input, part in parts.items():
             found[text_input].append(part)
     tokens: list[Token] = []
     for text_input, gathered in found.items():
         tokens += _tokens(pipeline, prompt, text_input, torch.cat(gathered))
-    return Explanation(prompt, call, tuple(torch.cat(lengths).tolist()), tuple(tokens))
+    over = bool(cut(pipeline, [prompt])[0])
+    changed = layers(list(taken or {}), torch.cat(portions))
+    return Explanation(prompt, call, tuple(torch.cat(lengths).tolist()), tuple(tokens), over, changed)
 
 
 def gradients(call: GuidedCall) -> tuple[Tensor, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from excise.detect.explain import Explanation, Token
+from excise.errors import ExciseError
 from excise.report.figures import EDITED, STYLE
 
 SHADES = ("", "on grey23", "on dark_goldenrod", "on dark_orange3", "bold on red3")
@@ -32,6 +33,10 @@ def show_explanation(found: Explanation, console: Console) -> None:
                 line.append(token.text, style=_shade(token, highest))
                 line.append(" ")
         console.print(line, soft_wrap=True)
+    if found.cut:
+        console.print(
+            Text("  the model does not see the end of this prompt: no tokenizer takes all of it", style="bold")
+        )
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("token", "of"):
         table.add_column(name)
@@ -45,6 +50,32 @@ def show_explanation(found: Explanation, console: Console) -> None:
     low, high = min(found.magnitudes), max(found.magnitudes)
     over = f"from {low:.4g} to {high:.4g} over {len(found.magnitudes)} seeds"
     console.print(Text(f"  magnitude {mean:.4g} at call {found.call} ({over})"))
+    if found.layers:
+        console.print(_layers(found))
+
+
+def _layers(found: Explanation) -> Table:
+    """The layers of which an edit takes most."""
+    table = Table(box=box.SIMPLE_HEAD, title="what the edit takes of each layer's output, the most first")
+    table.add_column("layer")
+    for name in ("of this prompt's", "without the text", "spread over seeds"):
+        table.add_column(name, justify="right")
+    for layer in found.layers[:SHOWN]:
+        table.add_row(layer.site, f"{layer.share:.2%}", f"{layer.without:.2%}", f"{layer.spread:.2%}")
+    return table
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that cannot be written, before there is anything to draw.
+
+    Raises:
+        ExciseError: an ending that is none of a picture, no such folder.
+    """
+    endings = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in endings:
+        raise ExciseError(f"--png: {path}: ends in none of {', '.join(endings)}; give it such an ending")
+    if not path.resolve().parent.is_dir():
+        raise ExciseError(f"--png: {path}: there is no such folder; make it first")
 
 
 def draw_explanation(path: Path, found: Explanation) -> None:
