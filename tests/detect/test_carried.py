@@ -93,7 +93,8 @@ def test_the_command_tells_the_layers_of_a_runs_edit(tiny_checkpoint: Path, tmp_
     expected = torch.stack([shares(call, {tenth: gone})[0, 0] for call in calls]).mean(dim=0)
     assert [second["share"], second["without"]] == pytest.approx(expected.tolist(), rel=1e-3)
     shown = excise("explain", tiny_checkpoint, TEXTS[0], *quick).output
-    assert whole.name in shown and "without the text" in " ".join(shown.split())
+    assert "100.0%" in shown and "with its text and without any" in " ".join(shown.split())
+    assert shown.index(whole.name[:30]) < shown.rindex(tenth.name[:30])
     assert json.loads(excise("explain", tiny_checkpoint, TEXTS[0], *quick[:-2], "--json").stdout)["layers"] == []
 
 

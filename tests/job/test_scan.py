@@ -196,7 +196,7 @@ def test_what_cannot_work_is_refused_before_long_work(tiny_checkpoint: Path, tab
     assert refused(scan(tiny_checkpoint, tables, out, "--guidance", 1.0), "--guidance 1.0", "above 1")
     assert refused(scan(tiny_checkpoint, tables, out, "--calls", 5), "--calls 5", "2 steps makes 2")
     assert refused(scan(tiny_checkpoint, tables, out, "--size", 63), "sampling.size: 63")
-    assert refused(scan(tiny_checkpoint, tables, out, "--rate", 0.001), "72 ordinary captions", "fewer than 1000")
+    assert refused(scan(tiny_checkpoint, tables, out, "--rate", 0.001), "72 ordinary captions", "fewer than 999")
     assert refused(scan(tmp_path / "none", tables, out), "none")
     empty = tmp_path / "empty.csv"
     empty.write_text("caption\n\n")

@@ -37,6 +37,13 @@ def test_a_search_that_does_not_find_what_is_there_shows_nothing() -> None:
     assert "of the base, which has them, embedding search brings back 90.0" in searches.fate(weak)
 
 
+def test_images_that_were_only_replayed_are_named() -> None:
+    """The example's templates: nothing but their captions was tried."""
+    made = rows(HELD_OUT, [2] * 10, [0] * 10, [0] * 10)
+    said = searches.fate(searched().model_copy(update={"fate": "unclear", "comparisons": compare(ATTACKS, made)}))
+    assert "embedding search was not made on template images" in said and "%" not in said
+
+
 def test_without_the_strongest_search_no_image_is_called_gone() -> None:
     alone = tuple(one.model_copy(update={"attack": "relearn/itself/50"}) for one in searched().comparisons)
     said = searches.fate(searched().model_copy(update={"fate": "unclear", "comparisons": alone}))

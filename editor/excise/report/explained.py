@@ -56,12 +56,13 @@ def show_explanation(found: Explanation, console: Console) -> None:
 
 def _layers(found: Explanation) -> Table:
     """The layers of which an edit takes most."""
-    table = Table(box=box.SIMPLE_HEAD, title="what the edit takes of each layer's output, the most first")
-    table.add_column("layer")
-    for name in ("of this prompt's", "without the text", "spread over seeds"):
-        table.add_column(name, justify="right")
+    said = "what the edit takes of each layer's output for this prompt, with its text and without any"
+    table = Table(box=box.SIMPLE_HEAD, title=said)
+    table.add_column("layer", overflow="fold")
+    for name in ("with", "without", "spread"):
+        table.add_column(name, justify="right", no_wrap=True)
     for layer in found.layers[:SHOWN]:
-        table.add_row(layer.site, f"{layer.share:.2%}", f"{layer.without:.2%}", f"{layer.spread:.2%}")
+        table.add_row(layer.site, f"{layer.share:.1%}", f"{layer.without:.1%}", f"{layer.spread:.1%}")
     return table
 
 

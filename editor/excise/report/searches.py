@@ -22,7 +22,7 @@ from excise.trial.subjects import BASE, EDITED, TWIN
 from excise.verdict.compare import worst_of
 from excise.verdict.models import Comparison
 from excise.verdict.row import Searched
-from excise.verdict.search_checks import SAID, strength, unsearched
+from excise.verdict.search_checks import SAID, STRONG, strength, unsearched
 
 PICTURED = 24
 """Images whose search is shown, of each question."""
@@ -57,7 +57,8 @@ def fate(verdict: Searched) -> str:
         return f"{_NO_MORE} But nothing was tried on the base: whether these attacks find what is there is not known."
     if found is None:
         return f"{_NO_MORE} But embedding search, the strongest, was not made: this is too little to call them gone."
-    if missed := unsearched(verdict.models[EDITED].sets, verdict.comparisons):
+    missed = unsearched(verdict.models[EDITED].sets, verdict.comparisons)
+    if found >= STRONG and missed:
         return (
             f"{_NO_MORE} But embedding search was not made on {' and '.join(missed)} images: nothing but weaker "
             "attacks was tried on these, too little to call them gone."

@@ -106,7 +106,8 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
     if any(_fails(check) for check in searched):
         return "hidden"
     found = strength(comparisons)
-    replayed = [check.set for check in replays if check.set is not None and check.value is not None]
+    asked = [check for check in replays if check.value is not None and check.status != "not applicable"]
+    replayed = [check.set for check in asked if check.set is not None]
     strong = found is not None and found >= STRONG and not unsearched(replayed, comparisons)
     return "gone" if strong else "unclear"
 
