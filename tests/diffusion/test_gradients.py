@@ -9,8 +9,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 
-from excise.diffusion.denoise import denoise, done_in, in_batches
-from excise.diffusion.gradients import GRADIENTS, TextLoss, activations_recomputed
+from excise.diffusion.denoise import denoise
+from excise.diffusion.gradients import TextLoss, activations_recomputed, in_halves
 from excise.diffusion.latents import latents_of, scaled
 from excise.diffusion.load import denoiser
 from excise.diffusion.text_inputs import seen_call, text_inputs, text_replaced
@@ -144,14 +144,14 @@ def test_rows_are_halved_where_memory_runs_out() -> None:
             raise torch.OutOfMemoryError
         done.extend(range(start, stop))
 
-    assert done_in(in_batches(work, [0] * 10, 16, GRADIENTS)) == 2
+    assert in_halves(work, 10, 16) == 2
     assert done == list(range(10))
 
     def never(start: int, stop: int) -> None:
         raise torch.OutOfMemoryError
 
     with pytest.raises(ExciseError, match="gradient of even one image"):
-        done_in(in_batches(never, [0] * 2, 2, GRADIENTS))
+        in_halves(never, 2, 2)
 
 
 def test_a_pipeline_whose_text_has_no_length_of_its_own_is_refused_by_name() -> None:

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from excise.attacks.base import Budget, Found, Target, Trigger
 from excise.attacks.replay import draw
-from excise.diffusion.denoise import done_in, in_batches
-from excise.diffusion.gradients import GRADIENTS, TextLoss
+from excise.diffusion.gradients import TextLoss, in_halves
 from excise.diffusion.guided import guided_difference
 from excise.diffusion.latents import latents_of
 from excise.diffusion.load import denoiser
@@ -159,7 +158,7 @@ class _Search:
             found[start:stop] = rows.view(-1, samples).mean(dim=1).float().cpu()
 
         with torch.no_grad():
-            self.together = done_in(in_batches(score, [0] * len(texts), self.together, GRADIENTS))
+            self.together = in_halves(score, len(texts), self.together)
         if not bool(found.isfinite().all()):
             dtype = str(denoiser(self.pipeline).dtype).removeprefix("torch.")
             cure = "choose a milder edit" if dtype == "float32" else "set model.dtype = 'float32'"

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from excise.attacks import replay
 from excise.attacks.base import Budget, Found, Target, Trigger
-from excise.diffusion.denoise import done_in, in_batches
-from excise.diffusion.gradients import GRADIENTS, TextLoss, activations_recomputed
+from excise.diffusion.gradients import TextLoss, activations_recomputed, in_halves
 from excise.diffusion.latents import latents_of
 from excise.diffusion.load import denoiser
 from excise.diffusion.text_inputs import TEXT_INPUTS
@@ -88,7 +87,7 @@ class _Learner:
     """A denoiser that learns one image."""
 
     def __init__(self, pipeline: DiffusionPipeline, target: Target, budget: Budget, settings: Relearn) -> None:
-        self._target, self._settings, self._together = target, settings, settings.samples
+        self._target, self._settings = target, settings
         self._shown = _shown(target, budget.variant)
         self._random = torch.Generator().manual_seed(budget.key(target))
         self._loss = TextLoss(pipeline, [self._shown.prompt.text], budget.sampling)
@@ -125,7 +124,7 @@ class _Learner:
                 if value is not None:
                     parameter.grad = value if parameter.grad is None else parameter.grad + value
 
-        self._together = done_in(in_batches(add, [0] * samples, self._together, GRADIENTS))
+        in_halves(add, samples, samples)
         self._adam.step()
         self._adam.zero_grad()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -115,7 +115,7 @@ class TextLoss:
             losses.index_add_(0, part.to(losses.device), rows.detach() / samples)
 
         with torch.enable_grad():
-            size = done_in(in_batches(add, [0] * (count * samples), size, GRADIENTS))
+            size = in_halves(add, count * samples, size)
         self._refuse_useless(sums)
         return sums, losses, size
 
@@ -126,6 +126,18 @@ class TextLoss:
             raise ExciseError(f"denoiser: gradients in {dtype} are NaN or infinite; {cure}")
         if not any(value.any() for value in found.values()):
             raise ExciseError(f"denoiser: gradients in {dtype} are all zero: the text changes nothing; {cure}")
+
+
+def in_halves(work: Callable[[int, int], None], count: int, size: int) -> int:
+    """`in_batches` of ``count`` rows that are of one length, and whose gradients are what takes the memory.
+
+    Returns:
+        The size that did.
+
+    Raises:
+        ExciseError: not even one row fits.
+    """
+    return done_in(in_batches(work, [0] * count, size, GRADIENTS))
 
 
 @contextmanager
