@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Protocol, cast
 
-from excise.edits.base import Edit, Masks, Material, Needs, changes_of
+from excise.edits.base import Edit, Masks, Material, Needs, SiteEdit, TensorEdit, changes_of
 
-__all__ = ["METHODS", "Edit", "Masks", "Material", "Method", "Needs", "changes_of", "method"]
+__all__ = [
+    "METHODS", "Edit", "Masks", "Material", "Method", "Needs", "SiteEdit", "TensorEdit", "changes_of", "method",
+]  # fmt: skip
 
 METHODS = {
     "zero": "excise.edits.zero",

@@ -1,4 +1,4 @@
-"""What an edit is: fitted on what its method declares that it needs, then applied site by site.
+"""What an edit is: fitted on what its method declares that it needs, then applied tensor by tensor.
 
 A method is a module with
 
@@ -9,6 +9,7 @@ A method is a module with
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -67,14 +68,35 @@ class Material(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TensorEdit:
+    """What becomes of one tensor."""
+
+    change: Change
+    entries: int
+    """How many of its entries it could change."""
+    zeroed: int | None
+    """How many of them are set to zero, where that is all that happens to it; else None."""
+
+
 class Edit(Protocol):
     """A fitted edit."""
 
     @property
-    def sites(self) -> tuple[Site, ...]:
-        """The sites whose weight it changes."""
+    def tensors(self) -> Mapping[str, TensorEdit]:
+        """What becomes of each tensor of the denoiser that it changes, by its name in the checkpoint's files."""
         ...
 
+
+class SiteEdit(ABC):
+    """A fitted edit that acts site by site: each site's part of its layer's weight becomes another."""
+
+    @property
+    @abstractmethod
+    def sites(self) -> tuple[Site, ...]:
+        """The sites whose weight it changes."""
+
+    @abstractmethod
     def apply(self, site: Site, weight: Tensor) -> Tensor:
         """The edited weight of a site.
 
@@ -85,25 +107,31 @@ class Edit(Protocol):
         Returns:
             The same shape, dtype and device.
         """
-        ...
 
+    @abstractmethod
     def zeroed(self, site: Site) -> int | None:
         """Entries of the site's weight that are set to zero, where that is all that happens to it; else None."""
-        ...
 
+    @property
+    def tensors(self) -> Mapping[str, TensorEdit]:
+        """The weights of the sites, of which only the sites' parts change."""
+        return {
+            site.tensor: TensorEdit(self._change(site), site.outputs * site.neurons, self.zeroed(site))
+            for site in self.sites
+        }
 
-def changes_of(edit: Edit) -> dict[str, Change]:
-    """What becomes of each tensor, by its name: for `excise.checkpoint.copying` or `excise.diffusion.patching`."""
-
-    def change(site: Site) -> Change:
+    def _change(self, site: Site) -> Change:
         def changed(weight: Tensor) -> Tensor:
             edited = weight.clone()
-            site.matrix(edited).copy_(edit.apply(site, site.matrix(weight)))
+            site.matrix(edited).copy_(self.apply(site, site.matrix(weight)))
             return edited
 
         return changed
 
-    return {site.tensor: change(site) for site in edit.sites}
+
+def changes_of(edit: Edit) -> dict[str, Change]:
+    """What becomes of each tensor, by its name: for `excise.checkpoint.copying` or `excise.diffusion.patching`."""
+    return {name: tensor.change for name, tensor in edit.tensors.items()}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Estimate:
     tensors: int
     """Tensors that an edit writes, counted once for each copy of the weights (precision variants)."""
     entries: int
+    """Entries of these that may change, counted once."""
     edited: int
     """Size of those tensors: what an edit reads and writes if all other files can be linked or cloned."""
     checkpoint: int
@@ -58,7 +59,8 @@ def estimate(context: Context) -> Estimate:
     """What the job of a recipe takes, on a checkpoint that was checked."""
     recipe, sets, base, demand = context.recipe, context.sets, context.base, context.demand
     sites = base.sites(recipe.collect.sites)
-    places = [place for found in base.places([site.tensor for site in sites]).values() for place in found]
+    sizes = base.editable(recipe.edited)
+    places = [place for found in base.places(sizes).values() for place in found]
     files = base.size()
     running, kept = _sums(context, sites)
     chunks = plan_chunks(recipe, sets, demand)
@@ -76,7 +78,7 @@ def estimate(context: Context) -> Estimate:
         sites=len(sites),
         neurons=sum(site.neurons for site in sites),
         tensors=len(places),
-        entries=sum(site.outputs * site.neurons for site in sites),
+        entries=sum(sizes.values()),
         edited=sum(entry.stop - entry.start for _, entry in places),
         checkpoint=files,
         weights=base.numbers() * pick_dtype(recipe.model.dtype, pick_device(recipe.model.device)).itemsize,

@@ -131,11 +131,11 @@ def show_plan(plan: Plan, console: Console) -> None:
         title=f"{plan.recipe.name}: {found.architecture} at {plan.recipe.model.path}",
     )
     table.add_row("stages", " → ".join(NAMES))
+    table.add_row("sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons")
     table.add_row(
-        "sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
-    )
-    table.add_row(
-        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
+        "edit writes",
+        f"{found.tensors} tensors ({plan.recipe.edited}), {_size(found.edited)}, at most {found.entries:,} entries; "
+        f"all files: {_size(found.checkpoint)}",
     )
     table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
     table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")

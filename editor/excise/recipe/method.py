@@ -87,6 +87,14 @@ class ProjectEdit(Section):
     """γ in units of the mean eigenvalue of the kept prompts' second moment, which is added to it."""
 
 
+class ScopedEdit(Section):
+    """Settings of an edit that changes whole tensors, biases and norms among them, instead of sites' weights."""
+
+    scope: Literal["all", "blocks", "ffns", "cross_attention"] = "all"
+    """Tensors of the denoiser that may change: ``all``; those in its transformer ``blocks``; the layers of their
+    ``ffns``; or those that turn the text into keys and values (``cross_attention``)."""
+
+
 class Edit(Section):
     """What is done to the weights of the located sites."""
 

@@ -23,5 +23,5 @@ def run(context: Context) -> None:
     recorder = Recorder()
     copy_with_changes(base, run.edited, changes_of(edit), recorder.observe)
     called = recipe.model.path.resolve().name
-    record = recorder.record(base, Checkpoint.open(run.edited), edit, name, recipe.collect.sites, called)
+    record = recorder.record(base, Checkpoint.open(run.edited), edit, name, recipe.edited, called)
     write_model(run.edit_record, record)
