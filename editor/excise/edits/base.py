@@ -10,17 +10,22 @@ A method is a module with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # nothing heavy is imported by who only asks which methods there are
+    from diffusers import DiffusionPipeline
     from torch import Tensor
 
+    from excise.checkpoint import Checkpoint
     from excise.diffusion.patching import Change
     from excise.diffusion.sites import Site
     from excise.mathematics.statistics import Statistic
-    from excise.recipe import Section
+    from excise.prompts.prompt import Prompt
+    from excise.recipe import Sampling, Section
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,39 @@ class Needs:
     """These statistics of all prompts that are to be kept, too: ordinary ones and, where there are some, neighbours."""
     weights: bool = False
     """The base's weight of every site."""
+    training: bool = False
+    """The base itself and the prompts that locating may see: a `Training`."""
+
+
+class Bar(Protocol):
+    """How far a training is, as `excise.run.progress.Bar`."""
+
+    def update(self, n: int) -> object:
+        """``n`` more steps are done."""
+
+    def set_postfix_str(self, s: str) -> object:
+        """How it goes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a method that trains the denoiser is given: nothing of it is held out, judged or validated with."""
+
+    base: Checkpoint
+    load: Callable[[], DiffusionPipeline]
+    """The base, on the recipe's device in its dtype, for the method to change."""
+    memorized: tuple[Prompt, ...]
+    """Located prompts, with their training images where the table names them."""
+    ordinary: tuple[Prompt, ...]
+    neighbours: tuple[Prompt, ...]
+    """Of the memorized ones; none where the recipe names no table."""
+    sampling: Sampling
+    side: int
+    """Height and width of images in pixels."""
+    state: Path
+    """Folder of what a training that is stopped goes on from; it goes when the stage is done."""
+    counting: Callable[[str, int, int], AbstractContextManager[Bar]]
+    """As `excise.run.progress.Progress.counting`."""
 
 
 class Material(Protocol):
@@ -65,6 +103,11 @@ class Material(Protocol):
 
     def weight(self, site: Site) -> Tensor:
         """The base's weight: ``(outputs, neurons)`` in its own dtype, on the CPU."""
+        ...
+
+    @property
+    def training(self) -> Training:
+        """What a training takes."""
         ...
 
 
@@ -161,3 +204,12 @@ class Masks:
             KeyError: always.
         """
         raise KeyError(f"weight of {site.name}: this material has masks alone")
+
+    @property
+    def training(self) -> Training:
+        """None is there.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError("training: this material has masks alone")

@@ -1,4 +1,4 @@
-"""Training state on disk, written whole or not at all, so that a killed training resumes and ends with the same bits."""
+"""Training state on disk, written whole or not at all: a killed training resumes and ends with the same bits."""
 
 from __future__ import annotations
 
