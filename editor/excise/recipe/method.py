@@ -101,6 +101,7 @@ class UnlearnEdit(ScopedEdit):
     rows: four passes of each kept row, nine and three for each of ``search_samples`` of each memorized one."""
 
     steps: Positive = 600
+    """Steps of the training."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
     """Of AdamW, at the first step; it falls to 0 as a cosine does."""
     average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
