@@ -58,7 +58,11 @@ WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items()
 LOADING = ("model.dtype", "model.device", "model.offload")
 """How a checkpoint is loaded."""
 TRAINING = Stage(
-    "edit", (), settings=(*LOADING, "sampling"), sets=("located", "control", "contrast", "neighbours"), images=True
+    "edit",
+    (),
+    settings=("model.dtype", "model.device", "sampling"),
+    sets=("located", "control", "contrast", "neighbours"),
+    images=True,
 )
 """What the stage that edits reads beside its own where the method trains."""
 
