@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from excise.diffusion.denoise import denoise, in_batches, noise_key, text_lengths
-from excise.diffusion.gradients import TextLoss
+from excise.diffusion.gradients import TextLoss, in_halves
 from excise.diffusion.latents import latents_of
 from excise.diffusion.training import Rows
 from excise.edits.base import Training
@@ -45,9 +45,16 @@ class Syllabus:
 
         A memorized image's stand-ins are pictures of the neighbours (without neighbours, the ordinary prompts) that
         have most words in common with its caption.
+
+        Raises:
+            ExciseError: there is nothing to draw.
         """
         captions = [prompt.text for prompt in training.memorized]
         ordinary, beside = (_asked(kept, settings.pictures) for kept in (training.ordinary, training.neighbours))
+        if not (ordinary or beside):
+            raise ExciseError(
+                "prompts.ordinary: none are left to learn from; give more, or set locate.evidence = false"
+            )
         start, pool = (len(ordinary), beside) if beside else (0, ordinary)
         order = list(range(len(pool)))
         Random(f"edit.unlearn/{settings.seed}").shuffle(order)
@@ -141,8 +148,15 @@ class Teacher:
     def _told(self, prompts: Tensor) -> dict[str, Tensor]:
         return {name: value[prompts.to(value.device)].float().cpu() for name, value in self._loss.text.items()}
 
-    def kept(self) -> Rows:
-        """Pictures of kept prompts, some of them with the empty prompt, and what the base says of them."""
+    def kept(self, size: int) -> tuple[Rows, int]:
+        """Pictures of kept prompts, some of them with the empty prompt, and what the base says of them.
+
+        Args:
+            size: rows denoised together at most; the one that did is given back.
+
+        Raises:
+            ExciseError: not even one row fits.
+        """
         count, settings = self._settings.kept_rows, self._settings
         which = torch.randint(len(self._prompts), (count,), generator=self.generator)
         empty = torch.rand(count, generator=self.generator) < settings.empty
@@ -150,10 +164,17 @@ class Teacher:
         latents = self._pictures.drawn[which]
         times, noise = self._noise(latents)
         shown, _ = self._loss.process.task(latents, noise, times)
-        told = self._told(prompts)
+        rows = Rows(self._told(prompts), prompts, shown, times, shown, torch.full((count,), settings.keep / count))
+        said: list[Tensor] = []
+
+        def add(start: int, stop: int) -> None:
+            part = rows.part(start, stop)
+            found = self._loss.predict(part.told, part.shown, part.timesteps, part.prompts, self._base)
+            said.append(found.float().cpu())
+
         with torch.no_grad():
-            said = self._loss.predict(told, shown, times, prompts, self._base).float().cpu()
-        return Rows(told, prompts, shown, times, said, torch.full((count,), settings.keep / count))
+            size = in_halves(add, count, size)
+        return replace(rows, target=torch.cat(said)), size
 
     def memorized(self, images: Tensor, triggers: dict[str, Tensor]) -> Rows:
         """Captions and triggers of some images, and what is to come of them.
@@ -179,7 +200,7 @@ class Teacher:
         weight = settings.images * process.scales(times)[1].square()
         parts.append(Rows(told, images, shown, times, target, weight.float()))
         rows = Rows.joined([part for part in parts if bool(part.weight.any())])
-        return Rows(rows.told, rows.prompts, rows.shown, rows.timesteps, rows.target, rows.weight / total / len(images))
+        return replace(rows, weight=rows.weight / total / len(images))
 
 
 def _either(one: dict[str, Tensor], other: dict[str, Tensor], first: Tensor) -> dict[str, Tensor]:

@@ -110,7 +110,8 @@ class _Course:
     def _step(self) -> str:
         """Search, teach, and say how it went."""
         learner, teacher = self._learner, self._teacher
-        kept, images = teacher.kept(), teacher.chosen()
+        kept, self._size = teacher.kept(self._size)
+        images = teacher.chosen()
         lost, self._size = learner.learn(kept, self._size)
         lost /= self._settings.keep
         self._refuse_divergence(lost, kept, 0.0)
