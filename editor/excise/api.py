@@ -113,7 +113,8 @@ class FinishedRun:
             recipe: the run's.
 
         Raises:
-            ExciseError: the checkpoint or the run's files cannot be used.
+            ExciseError: the checkpoint or the run's files cannot be used; an edit that was trained, which is in the
+                edited checkpoint alone.
         """
         from excise.edits import method
         from excise.run.material import RunMaterial

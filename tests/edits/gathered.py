@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from excise.diffusion.sites import Site
+from excise.edits import Training
 from excise.mathematics.second_moment import SecondMoment
 from excise.recipe import Section
 
@@ -23,6 +24,7 @@ class Gathered:
     sites: tuple[Site, ...]
     masks: dict[str, Tensor] = field(default_factory=dict)
     tokens: int = 400
+    training: Training | None = None
 
     def inputs(self, site: Site, prompts: str) -> Tensor:
         """Correlated ones; of memorized prompts, much more along `planted`."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from excise.diffusion.sites import Site
-from excise.edits.base import Edit, Material, Needs
+from excise.edits.base import Edit, Material, Needs, SiteEdit
 from excise.mathematics.second_moment import SecondMoment, mean_product
 
 NEEDS = Needs(statistics=frozenset({"second_moment"}))
@@ -20,7 +20,7 @@ ZEROES = False
 
 
 @dataclass(frozen=True)
-class Shrink:
+class Shrink(SiteEdit):
     directions: Mapping[Site, Tensor]
 
     @property

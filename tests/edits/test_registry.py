@@ -31,7 +31,11 @@ def test_a_method_declares_what_there_is(name: str) -> None:
     assert isinstance(needs, Needs) and needs.statistics <= STATISTICS.keys()
 
 
-@pytest.mark.parametrize("name", METHODS)
+FITTED = [name for name in METHODS if not method(name).NEEDS.training]
+"""Those that are fitted on statistics and masks; others have tests of their own."""
+
+
+@pytest.mark.parametrize("name", FITTED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_an_edit_keeps_shape_dtype_and_what_is_not_the_sites(name: str, dtype: torch.dtype) -> None:
     settings = Edit(method=name).settings  # type: ignore[arg-type]

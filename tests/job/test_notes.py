@@ -76,6 +76,16 @@ def test_where_nothing_is_held_out_the_end_is_told(measurable: Recipe, tmp_path:
     assert notes(recipe, tmp_path, "prompts.held_out")[0].startswith("prompts.held_out: no memorized prompt with a ")
 
 
+def test_what_a_training_lacks_is_told(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(changed(tiny_recipe, "prompts", memorized=bare(tmp_path)), "edit", method="unlearn")
+    (beside,) = notes(recipe, tmp_path, "prompts.neighbours")
+    assert "the base's pictures of ordinary prompts" in beside
+    located = sum(map(len, context_of(recipe, tmp_path).sets.located))
+    (own,) = notes(recipe, tmp_path, f"prompts.memorized: {located} of {located} located")
+    assert own.endswith("is searched for and unlearned instead")
+    assert not notes(changed(tiny_recipe, "edit", method="zero"), tmp_path, "prompts.neighbours")
+
+
 def test_plan_and_run_print_the_same_notes(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = changed(tiny_recipe, "prompts", memorized=bare(tmp_path))
     recipe = changed(changed(recipe, "model", dtype="float16"), "collect", groups=2)

@@ -16,9 +16,11 @@ from excise.checkpoint import Checkpoint
 from excise.cli import main
 from excise.job.demand import demand_of
 from excise.job.estimate import MIB, estimate
+from excise.job.forecast import forecast_of, work_of
 from excise.job.plan import plan_job, show_plan
 from excise.job.runner import run_job
-from excise.recipe import Recipe
+from excise.recipe import Recipe, UnlearnEdit
+from excise.run.job_record import JobRecord
 from tests.conftest import changed
 from tests.jobs import context_of, write_recipe
 
@@ -81,6 +83,19 @@ def test_without_evidence_fewer_prompts_are_denoised(tiny_recipe: Recipe, tmp_pa
     located = sum(map(len, context_of(tiny_recipe, tmp_path).sets.located))
     assert with_evidence.collect_calls - without.collect_calls == located * tiny_recipe.collect.calls
     assert without.attack_calls == with_evidence.attack_calls
+
+
+def test_a_training_is_counted(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(tiny_recipe, "edit", method="unlearn", unlearn=UnlearnEdit(steps=10, kept_rows=3, pictures=5))
+    context, plain = context_of(recipe, tmp_path), estimate(context_of(tiny_recipe, tmp_path))
+    found, located = estimate(context), sum(map(len, context.sets.located))
+    assert (plain.edit_calls, plain.training) == (0, 0)
+    assert found.edit_calls == 10 * (4 * 3 + located * (9 + 3 * 2)) // 2 + 5 * recipe.sampling.steps
+    numbers = sum(Checkpoint.open(recipe.model.path).editable("all").values())
+    assert found.training == 20 * numbers, "the base, and in float32 the weights, gradients and two moments"
+    assert found.disk == plain.disk + 24 * numbers
+    assert f"{found.edit_calls:,} to edit, {found.attack_calls:,} to attack" in work_of(context, found)
+    assert forecast_of(context, found, JobRecord()).calls["edit"] == found.edit_calls
 
 
 def test_the_plan_is_printed_and_leaves_nothing(tiny_recipe: Recipe, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from excise.checkpoint import Checkpoint
 from excise.job.demand import demand_of
 from excise.job.fingerprints import look_up
 from excise.job.names import NAMES
-from excise.job.sequence import STAGES, Fingerprints, Stage
+from excise.job.sequence import STAGES, TRAINING, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import ProjectEdit, Recipe, Section
+from excise.recipe import ProjectEdit, Recipe, Section, UnlearnEdit
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -79,6 +79,7 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
         plain,
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
         changed(replayed, "edit", method="project", project=ProjectEdit(cost=0.5, threshold=1e-6)),
+        changed(replayed, "edit", method="unlearn", unlearn=UnlearnEdit(steps=1, kept_rows=1, pictures=1)),
     ]
 
 
@@ -104,7 +105,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
-    keys = {*stage.settings, *stage.files, *(("edit.method", "edit.random", "edit.project") if stage.edit else ())}
+    keys = {*stage.settings, *stage.files, *(("edit", *TRAINING.settings) if stage.edit else ())}
     keys |= {"attack"} if stage.attacks else set()  # of the sections, those of the attacks that are made
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
@@ -116,7 +117,8 @@ def test_a_stage_reads_what_it_declares_and_nothing_else(
     opened = {"model.path"} if "model.path" in stage.files else set()  # by the job, for every stage
     spare = SPARE if stage.attacks else set()
     assert reads[stage.name].keys | opened | spare == declared(stage, tiny_recipe)
-    assert reads[stage.name].sets - {"notes"} == set(stage.sets)
+    trained = set(TRAINING.sets) if stage.edit else set()  # held out, judged and never seen: none of them
+    assert reads[stage.name].sets - {"notes"} == set(stage.sets) | trained
 
 
 def test_every_key_is_read_or_known_not_to_be(reads: dict[str, Reads], tiny_recipe: Recipe) -> None:
@@ -173,7 +175,8 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         expected = {name for name in NAMES if key in reads[name].keys}
         expected |= {"collect"} if key in DEMAND else {"attack"} if key in SPARE else set()
         expected |= {stage.name for stage in STAGES if key in stage.files}
-        if key.startswith(("edit.random.", "edit.project.")):
+        trained = key.startswith(tuple(TRAINING.settings)) and key != "model.path"
+        if trained or key.startswith(("edit.random.", "edit.project.", "edit.unlearn.")):
             expected -= {"edit"}  # the chosen method is zero
         assert found == expected, key
 

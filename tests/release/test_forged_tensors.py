@@ -68,9 +68,9 @@ def test_no_more_differs_than_there_is(unsigned: Path) -> None:
     changed = changes(unsigned)
     size, silent, fault = sorted(faults_of(unsigned, lambda tensor: tensor.update(entries=changed - 1, zeroed=None)))
     assert silent == NO_ZEROS and f"{changed} changed of {changed - 1} entries" in fault
-    assert f"{changed - 1} entries of a site 'ffn', and it has 1024" in size
+    assert f"{changed - 1} entries of 'ffn', and it has 1024" in size
     size, fault = sorted(faults_of(unsigned, lambda tensor: tensor.update(entries=2000, zeroed=changed)))
-    assert "2000 entries of a site 'ffn'" in size and "of 2000 entries, of 1024 in the file" in fault
+    assert "2000 entries of 'ffn'" in size and "of 2000 entries, of 1024 in the file" in fault
 
 
 @pytest.mark.parametrize("by", [1, -1])
@@ -158,7 +158,7 @@ def test_a_tensor_that_is_not_in_its_file_is_found(unsigned: Path) -> None:
 
     forge(unsigned, rename)
     site, fault = sorted(found(unsigned))
-    assert "made.up.weight: 1024 entries of a site 'ffn', and it is none of them" in site
+    assert "made.up.weight: 1024 entries of 'ffn', and it is none of them" in site
     assert fault == f"{WEIGHTS}: made.up.weight is not there, though it is said to be changed"
 
 

@@ -48,7 +48,7 @@ def find(pipeline: DiffusionPipeline, targets: Sequence[Target], budget: Budget)
         loss = TextLoss(pipeline, texts, budget.sampling)
         own = [torch.Generator().manual_seed(budget.key(target)) for target in targets]
         latents = torch.stack([latents_of(pipeline, _image_of(target)) for target in targets])
-        told = {name: _started(value, budget.variant, own) for name, value in loss.text.items()}
+        told = {name: started(value, budget.variant, own) for name, value in loss.text.items()}
         adam = torch.optim.Adam(told.values(), lr=settings.learning_rate)
         size, done = settings.rows, 0
         for point in budget.points:
@@ -102,7 +102,7 @@ def _image_of(target: Target) -> Tensor:
     return target.image
 
 
-def _started(given: Tensor, start: str, generators: Sequence[torch.Generator]) -> Tensor:
+def started(given: Tensor, start: str, generators: Sequence[torch.Generator]) -> Tensor:
     """A text input to start from: ``(targets, ...)`` in float32 or better."""
     value = given.to(torch.promote_types(given.dtype, torch.float32)).clone()
     if start != "gaussian":

@@ -29,6 +29,7 @@ from excise.checkpoint.tensorfile import BITS, Entry, not_finite, read_entry, re
 from excise.checkpoint.weights import check_shapes, copies_of, tensor_places
 from excise.diffusion.load import load_pipeline, load_scheduler
 from excise.diffusion.pipelines import networks_of, side_multiple, usual_side
+from excise.diffusion.scopes import editable
 from excise.diffusion.sites import Site, empty_denoiser, find_sites
 from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
@@ -113,6 +114,14 @@ class Checkpoint:
         if family not in self._sites:
             self._sites[family] = find_sites(self._empty, family)
         return self._sites[family]
+
+    def editable(self, scope: str) -> dict[str, int]:
+        """Entries that may change of each tensor of a family or scope, from the configuration alone.
+
+        Raises:
+            ExciseError: as `excise.diffusion.scopes.editable`.
+        """
+        return editable(self._empty, scope)
 
     def files(self) -> tuple[str, ...]:
         """Names of the checkpoint's files, and of its card, sorted; nothing else in the folder is opened or copied."""

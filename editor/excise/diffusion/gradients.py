@@ -53,8 +53,40 @@ class TextLoss:
     def _stacked(calls: Sequence[Mapping[str, Any]], name: str) -> Tensor:
         return torch.cat([call[name] for call in calls])
 
+    def predict(
+        self,
+        told: Mapping[str, Tensor],
+        shown: Tensor,
+        timesteps: Tensor,
+        prompts: Tensor,
+        network: Any = None,
+    ) -> Tensor:
+        """What the denoiser says, in its own dtype: ``(rows, ...)``.
+
+        Args:
+            told: ``(rows, ...)`` for each of the model's text inputs.
+            shown: noised latents ``(rows, ...)``.
+            timesteps: ``(rows,)``, as `Process.draw` gives them.
+            prompts: whose other inputs each row has, ``(rows,)``.
+            network: another denoiser of the same kind; None for the pipeline's own.
+        """
+        network = self.network if network is None else network
+        where = prompts.to(self.device)
+        times = (timesteps * self._scale).to(self.device, torch.int64 if self._whole else torch.float32)
+        given = {key: value[where] for key, value in self._rows.items()} | self._shared
+        given |= {name: value.to(self.device, network.dtype) for name, value in told.items()}
+        given |= {self._latents: shown.to(self.device, network.dtype), TIMESTEP: times, "return_dict": False}
+        said: Tensor = network(**nested(given))[0]
+        return said
+
     def rows(
-        self, text: Mapping[str, Tensor], latents: Tensor, noise: Tensor, timesteps: Tensor, prompts: Tensor
+        self,
+        text: Mapping[str, Tensor],
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        prompts: Tensor,
+        whose: Tensor | None = None,
     ) -> Tensor:
         """The loss of each row, in float32 or better: ``(rows,)``.
 
@@ -64,20 +96,21 @@ class TextLoss:
             noise: ``(rows, ...)``.
             timesteps: ``(rows,)``, as `Process.draw` gives them.
             prompts: whose text each row sees, ``(rows,)``.
+            whose: number of the prompt whose other inputs each text has, ``(prompts,)``; None if they are in order.
         """
         shown, target = self.process.task(latents, noise, timesteps)
-        dtype, where = self.network.dtype, prompts.to(self.device)
-        told = (timesteps * self._scale).to(self.device, torch.int64 if self._whole else torch.float32)
-        given = {key: value[where] for key, value in self._rows.items()} | self._shared
-        given |= {name: value[where].to(dtype) for name, value in text.items()}
-        given |= {self._latents: shown.to(dtype), TIMESTEP: told, "return_dict": False}
-        said = self.network(**nested(given))[0]
-        if said.shape[1] == 2 * target.shape[1]:  # and how sure it is, which the loss of the mean leaves alone
-            said = said.chunk(2, dim=1)[0]
-        return noising.squared_error(said.to(target.dtype), target)
+        told = {name: value[prompts.to(value.device)] for name, value in text.items()}
+        said = self.predict(told, shown, timesteps, prompts if whose is None else whose[prompts])
+        return errors(said, target)
 
     def gradient(
-        self, text: Mapping[str, Tensor], latents: Tensor, noise: Tensor, timesteps: Tensor, size: int
+        self,
+        text: Mapping[str, Tensor],
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        size: int,
+        whose: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], Tensor, int]:
         """The gradient of each prompt's mean loss with respect to its own text.
 
@@ -87,6 +120,7 @@ class TextLoss:
             noise: ``(prompts, samples, ...)``.
             timesteps: ``(prompts, samples)``.
             size: rows denoised together at most; where the device runs out of memory they are halved.
+            whose: as `rows`.
 
         Returns:
             The gradients, as ``text``; the losses ``(prompts,)``; and the size that did.
@@ -108,6 +142,7 @@ class TextLoss:
                 noise.flatten(0, 1)[start:stop].to(latents),
                 timesteps.flatten()[start:stop],
                 part,
+                whose,
             )
             found = torch.autograd.grad(rows.sum() / samples, list(leaves.values()))
             for total, value in zip(sums.values(), found, strict=True):
@@ -126,6 +161,16 @@ class TextLoss:
             raise ExciseError(f"denoiser: gradients in {dtype} are NaN or infinite; {cure}")
         if not any(value.any() for value in found.values()):
             raise ExciseError(f"denoiser: gradients in {dtype} are all zero: the text changes nothing; {cure}")
+
+
+def errors(said: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each row, in the target's dtype: ``(rows,)``.
+
+    Half of what some models say is how sure they are, which the error of the mean leaves alone.
+    """
+    if said.shape[1] == 2 * target.shape[1]:
+        said = said.chunk(2, dim=1)[0]
+    return noising.squared_error(said.to(target.dtype), target)
 
 
 def in_halves(work: Callable[[int, int], None], count: int, size: int) -> int:

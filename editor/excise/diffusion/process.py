@@ -60,6 +60,30 @@ class Process:
             return shown, noising.velocity(latents, noise, signal)
         return shown, noise if self.predicts == "epsilon" else latents
 
+    def scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of the latents is left at timesteps, and the standard deviation of the noise: both ``(rows,)``."""
+        if self.signal is None:
+            return 1.0 - timesteps / self.steps, timesteps / self.steps
+        signal = self.signal[timesteps]
+        return signal.sqrt(), (1.0 - signal).sqrt()
+
+    def likeliest(self, shown: Tensor, candidates: Tensor, timesteps: Tensor) -> Tensor:
+        """What the best denoiser would make of what it is shown if latents were one of the candidates.
+
+        Args:
+            shown: ``(rows, ...)``.
+            candidates: ``(rows, candidates, ...)``.
+            timesteps: ``(rows,)``.
+        """
+        return noising.posterior_mean(shown, candidates, *self.scales(timesteps))
+
+    def leading(self, shown: Tensor, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """What the denoiser is to say of what it is shown so that it leads to these latents, of which it was not made.
+
+        At little noise that is large, as ``1 / s``: weighed by s², its error counts as an error of the latents.
+        """
+        return self.task(latents, noising.implied_noise(shown, latents, *self.scales(timesteps)), timesteps)[1]
+
     def one_step_change(self, shown: Tensor, said: Tensor, timestep: float) -> Tensor:
         """What a single step to the end takes off latents, up to a factor that is the same for all of them.
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Protocol, cast
 
-from excise.edits.base import Edit, Masks, Material, Needs, changes_of
+from excise.edits.base import Edit, Masks, Material, Needs, SiteEdit, TensorEdit, Training, changes_of
 
-__all__ = ["METHODS", "Edit", "Masks", "Material", "Method", "Needs", "changes_of", "method"]
+__all__ = [
+    "METHODS", "Edit", "Masks", "Material", "Method", "Needs", "SiteEdit", "TensorEdit", "Training", "changes_of",
+    "method",
+]  # fmt: skip
 
 METHODS = {
     "zero": "excise.edits.zero",
     "project": "excise.edits.project",
     "random": "excise.edits.random",
+    "unlearn": "excise.edits.unlearn",
 }
 """Method by the name that ``edit.method`` gives, to its module. Names, not modules: what a stage's result depends on
 is the code of the chosen method, not of all."""

@@ -1,4 +1,4 @@
-"""What an edit is: fitted on what its method declares that it needs, then applied site by site.
+"""What an edit is: fitted on what its method declares that it needs, then applied tensor by tensor.
 
 A method is a module with
 
@@ -9,17 +9,23 @@ A method is a module with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # nothing heavy is imported by who only asks which methods there are
+    from diffusers import DiffusionPipeline
     from torch import Tensor
 
+    from excise.checkpoint import Checkpoint
     from excise.diffusion.patching import Change
     from excise.diffusion.sites import Site
     from excise.mathematics.statistics import Statistic
-    from excise.recipe import Section
+    from excise.prompts.prompt import Prompt
+    from excise.recipe import Sampling, Section
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,39 @@ class Needs:
     """These statistics of all prompts that are to be kept, too: ordinary ones and, where there are some, neighbours."""
     weights: bool = False
     """The base's weight of every site."""
+    training: bool = False
+    """The base itself and the prompts that locating may see: a `Training`."""
+
+
+class Bar(Protocol):
+    """How far a training is, as `excise.run.progress.Bar`."""
+
+    def update(self, n: int) -> object:
+        """``n`` more steps are done."""
+
+    def set_postfix_str(self, s: str) -> object:
+        """How it goes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a method that trains the denoiser is given: nothing of it is held out, judged or validated with."""
+
+    base: Checkpoint
+    load: Callable[[], DiffusionPipeline]
+    """The base, on the recipe's device in its dtype, for the method to change."""
+    memorized: tuple[Prompt, ...]
+    """Located prompts, with their training images where the table names them."""
+    ordinary: tuple[Prompt, ...]
+    neighbours: tuple[Prompt, ...]
+    """Of the memorized ones; none where the recipe names no table."""
+    sampling: Sampling
+    side: int
+    """Height and width of images in pixels."""
+    state: Path
+    """Folder of what a training that is stopped goes on from; it goes when the stage is done."""
+    counting: Callable[[str, int, int], AbstractContextManager[Bar]]
+    """As `excise.run.progress.Progress.counting`."""
 
 
 class Material(Protocol):
@@ -66,15 +105,41 @@ class Material(Protocol):
         """The base's weight: ``(outputs, neurons)`` in its own dtype, on the CPU."""
         ...
 
+    @property
+    def training(self) -> Training:
+        """What a training takes."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorEdit:
+    """What becomes of one tensor."""
+
+    change: Change
+    entries: int
+    """How many of its entries it could change."""
+    zeroed: int | None
+    """How many of them are set to zero, where that is all that happens to it; else None."""
+
 
 class Edit(Protocol):
     """A fitted edit."""
 
     @property
-    def sites(self) -> tuple[Site, ...]:
-        """The sites whose weight it changes."""
+    def tensors(self) -> Mapping[str, TensorEdit]:
+        """What becomes of each tensor of the denoiser that it changes, by its name in the checkpoint's files."""
         ...
 
+
+class SiteEdit(ABC):
+    """A fitted edit that acts site by site: each site's part of its layer's weight becomes another."""
+
+    @property
+    @abstractmethod
+    def sites(self) -> tuple[Site, ...]:
+        """The sites whose weight it changes."""
+
+    @abstractmethod
     def apply(self, site: Site, weight: Tensor) -> Tensor:
         """The edited weight of a site.
 
@@ -85,25 +150,31 @@ class Edit(Protocol):
         Returns:
             The same shape, dtype and device.
         """
-        ...
 
+    @abstractmethod
     def zeroed(self, site: Site) -> int | None:
         """Entries of the site's weight that are set to zero, where that is all that happens to it; else None."""
-        ...
 
+    @property
+    def tensors(self) -> Mapping[str, TensorEdit]:
+        """The weights of the sites, of which only the sites' parts change."""
+        return {
+            site.tensor: TensorEdit(self._change(site), site.outputs * site.neurons, self.zeroed(site))
+            for site in self.sites
+        }
 
-def changes_of(edit: Edit) -> dict[str, Change]:
-    """What becomes of each tensor, by its name: for `excise.checkpoint.copying` or `excise.diffusion.patching`."""
-
-    def change(site: Site) -> Change:
+    def _change(self, site: Site) -> Change:
         def changed(weight: Tensor) -> Tensor:
             edited = weight.clone()
-            site.matrix(edited).copy_(edit.apply(site, site.matrix(weight)))
+            site.matrix(edited).copy_(self.apply(site, site.matrix(weight)))
             return edited
 
         return changed
 
-    return {site.tensor: change(site) for site in edit.sites}
+
+def changes_of(edit: Edit) -> dict[str, Change]:
+    """What becomes of each tensor, by its name: for `excise.checkpoint.copying` or `excise.diffusion.patching`."""
+    return {name: tensor.change for name, tensor in edit.tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -133,3 +204,12 @@ class Masks:
             KeyError: always.
         """
         raise KeyError(f"weight of {site.name}: this material has masks alone")
+
+    @property
+    def training(self) -> Training:
+        """None is there.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError("training: this material has masks alone")

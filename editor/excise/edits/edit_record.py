@@ -27,7 +27,7 @@ class ChangedTensor(Part):
     """A tensor that an edit names."""
 
     entries: Count
-    """Entries that the edit could have changed: the site's part of the tensor."""
+    """Entries that the edit could have changed: a site's part of the tensor, or all of it."""
     zeroed: Count | None
     """How many of them it set to zero, where that is all it did; those that were zero already are counted too."""
     copies: Annotated[dict[str, TensorCopy], Field(min_length=1)]
@@ -49,7 +49,7 @@ class EditRecord(Part):
     method: str
     """As in the recipe's ``edit.method``."""
     sites: str
-    """Family of sites."""
+    """Family of sites, or scope of tensors (`excise.diffusion.scopes`), that the edit could change."""
     tensors: dict[str, ChangedTensor]
     files: dict[str, FileHashes]
     """Every file of the checkpoint, by name."""
@@ -94,4 +94,5 @@ def said(tensors: Mapping[str, ChangedTensor]) -> str:
     zeroed = total_zeroed(tensors)
     if zeroed is not None:
         return f"{zeroed:,} of its weights set to zero"
-    return f"the weights of {len(tensors)} of its layers changed"
+    layers = {name.rpartition(".")[0] for name in tensors}
+    return f"the weights of {len(layers)} of its layers changed"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from excise.diffusion.sites import Site
-from excise.edits.base import Edit, Material, Needs
+from excise.edits.base import Edit, Material, Needs, SiteEdit
 from excise.errors import ExciseError
 from excise.mathematics.directions import (
     Directions,
@@ -31,7 +31,7 @@ ZEROES = False
 
 
 @dataclass(frozen=True)
-class Project:
+class Project(SiteEdit):
     """Multiplies each weight by a matrix of its own, in float64."""
 
     factors: Mapping[Site, Callable[[Tensor], Tensor]]

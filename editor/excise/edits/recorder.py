@@ -33,21 +33,30 @@ class Recorder:
         self._copies.setdefault(tensor, {})[file] = copy
 
     def record(
-        self, base: Checkpoint, edited: Checkpoint, edit: Edit, method: str, family: str, name: str
+        self, base: Checkpoint, edited: Checkpoint, edit: Edit, method: str, sites: str, name: str
     ) -> EditRecord:
-        """The record of the edit that made ``edited`` of ``base``; ``name`` is what the base is called."""
+        """The record of the edit that made ``edited`` of ``base``.
+
+        Args:
+            base: before the edit.
+            edited: after it, as `observe` saw it being made.
+            edit: the edit.
+            method: its name.
+            sites: family or scope of what it could change (`excise.diffusion.scopes`).
+            name: what the base is called.
+        """
         before, after = base.hashes(), edited.hashes()
         return EditRecord(
             base=name,
             method=method,
-            sites=family,
+            sites=sites,
             tensors={
-                site.tensor: ChangedTensor(
-                    entries=site.outputs * site.neurons,
-                    zeroed=edit.zeroed(site),
-                    copies=dict(sorted(self._copies[site.tensor].items())),
+                name: ChangedTensor(
+                    entries=tensor.entries,
+                    zeroed=tensor.zeroed,
+                    copies=dict(sorted(self._copies[name].items())),
                 )
-                for site in edit.sites
+                for name, tensor in edit.tensors.items()
             },
             files={name: FileHashes(base=before[name], edited=after[name]) for name in before},
         )

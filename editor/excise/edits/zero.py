@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from excise.diffusion.sites import Site
-from excise.edits.base import Edit, Material, Needs
+from excise.edits.base import Edit, Material, Needs, SiteEdit
 
 NEEDS = Needs(subspace=True)
 ZEROES = True
 
 
 @dataclass(frozen=True)
-class Zero:
+class Zero(SiteEdit):
     """Sets masked entries to zero."""
 
     masks: Mapping[Site, Tensor]

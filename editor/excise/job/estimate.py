@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,6 +12,7 @@ from excise.diffusion.load import pick_device, pick_dtype
 from excise.diffusion.sites import Site
 from excise.mathematics.statistics import STATISTICS
 from excise.prompts.questions import questions_of
+from excise.recipe import UnlearnEdit
 from excise.run.statistics import GROUPED
 from excise.stages.collect import plan_chunks
 from excise.stages.context import Context
@@ -31,6 +32,7 @@ class Estimate:
     tensors: int
     """Tensors that an edit writes, counted once for each copy of the weights (precision variants)."""
     entries: int
+    """Entries of these that may change, counted once."""
     edited: int
     """Size of those tensors: what an edit reads and writes if all other files can be linked or cloned."""
     checkpoint: int
@@ -50,6 +52,10 @@ class Estimate:
     disk: int
     collect_calls: int
     """Denoiser forward passes of one prompt each (two rows each under guidance)."""
+    edit_calls: int
+    """Denoiser forward passes, in those of drawing, that an edit takes which is trained; else 0."""
+    training: int
+    """Memory of a training: weights of the denoiser in float32, as they were, with gradients and moments; else 0."""
     attack_calls: int
     """Denoiser forward passes of one image each, searches counted in what they take of these."""
 
@@ -58,7 +64,8 @@ def estimate(context: Context) -> Estimate:
     """What the job of a recipe takes, on a checkpoint that was checked."""
     recipe, sets, base, demand = context.recipe, context.sets, context.base, context.demand
     sites = base.sites(recipe.collect.sites)
-    places = [place for found in base.places([site.tensor for site in sites]).values() for place in found]
+    sizes = base.editable(recipe.edited)
+    places = [place for found in base.places(sizes).values() for place in found]
     files = base.size()
     running, kept = _sums(context, sites)
     chunks = plan_chunks(recipe, sets, demand)
@@ -76,7 +83,7 @@ def estimate(context: Context) -> Estimate:
         sites=len(sites),
         neurons=sum(site.neurons for site in sites),
         tensors=len(places),
-        entries=sum(site.outputs * site.neurons for site in sites),
+        entries=sum(sizes.values()),
         edited=sum(entry.stop - entry.start for _, entry in places),
         checkpoint=files,
         weights=base.numbers() * pick_dtype(recipe.model.dtype, pick_device(recipe.model.device)).itemsize,
@@ -85,10 +92,38 @@ def estimate(context: Context) -> Estimate:
         merging=statistics + 2 * max(kept.values()),
         partial=partial,
         images=images * prod((3, side, side)),
-        disk=2 * files + 2 * statistics + partial + images * prod((3, side, side)) + 64 * MIB,
+        disk=2 * _moved(context, sizes)
+        + 2 * files
+        + 2 * statistics
+        + partial
+        + images * prod((3, side, side))
+        + 64 * MIB,
+        edit_calls=_edit_calls(context),
+        training=_training(context, sizes),
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
         attack_calls=sum(block.calls(recipe.sampling) for block in blocks),
     )
+
+
+def _edit_calls(context: Context) -> int:
+    settings, sets = context.recipe.edit.settings, context.sets
+    if not isinstance(settings, UnlearnEdit):
+        return 0
+    return settings.calls(sum(map(len, sets.located)), bool(sets.neighbours), context.recipe.sampling.steps)
+
+
+def _training(context: Context, sizes: Mapping[str, int]) -> int:
+    """The base as it computes, its float32 copy that is trained, gradients, and what is kept of each trained entry."""
+    if not (moved := _moved(context, sizes)):
+        return 0
+    model, numbers = context.recipe.model, sum(map(prod, context.base.shapes.values()))
+    return numbers * (4 + pick_dtype(model.dtype, pick_device(model.device)).itemsize) + moved
+
+
+def _moved(context: Context, sizes: Mapping[str, int]) -> int:
+    """Bytes of what is trained and its two moments (gradients are as large), and of an average where one is kept."""
+    settings = context.recipe.edit.settings
+    return 4 * sum(sizes.values()) * (4 if settings.average else 3) if isinstance(settings, UnlearnEdit) else 0
 
 
 def _sums(context: Context, sites: Sequence[Site]) -> tuple[int, dict[str, int]]:

@@ -83,17 +83,19 @@ def work_of(context: Context, found: Estimate) -> str:
     gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if gpu else f"{torch.get_num_threads()} threads"
     dtype = str(pick_dtype(model.dtype, device)).removeprefix("torch.")
+    trained = f"{found.edit_calls:,} to edit, " if found.edit_calls else ""
     return (
         f"device {device} ({name}), {dtype}{', offloaded' if model.offload and gpu else ''}, batches of at most "
         f"{context.recipe.sampling.batch}, {processes.count} process{'es' if processes.count > 1 else ''}; denoiser "
-        f"calls: {found.collect_calls:,} to collect, {found.attack_calls:,} to attack"
+        f"calls: {found.collect_calls:,} to collect, {trained}{found.attack_calls:,} to attack"
     )
 
 
 def forecast_of(context: Context, found: Estimate, record: JobRecord) -> Forecast:
     """What is known of the job's pace before it starts: what the folder tells of earlier starts."""
     calls = {"collect": found.collect_calls, "attack": found.attack_calls}
-    forecast = Forecast({stage: count / context.processes.count for stage, count in calls.items()})
+    shared = {stage: count / context.processes.count for stage, count in calls.items()}
+    forecast = Forecast(shared | ({"edit": float(found.edit_calls)} if found.edit_calls else {}))
     forecast.before = {name: done.seconds for name, done in record.stages.items()}
     if "collect" in record.stages and context.run.cost.is_file():
         cost = json.loads(context.run.cost.read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import torch
 
 from excise.checkpoint.lengths import cut_short
 from excise.diffusion.load import pick_device, pick_dtype
+from excise.edits import method
 from excise.job.preflight import checkpoints_of
 from excise.measures.judge import load_judge
 from excise.prompts.questions import UNPICTURED, questions_of
@@ -22,7 +23,7 @@ def notes_of(context: Context) -> list[str]:
     Raises:
         ExciseError: a tokenizer that cannot be loaded.
     """
-    parts = (_left_out, _dtype, _cut_short, _not_measured)
+    parts = (_left_out, _dtype, _cut_short, _taught, _not_measured)
     return [*context.sets.notes, *(note for part in parts for note in part(context))]
 
 
@@ -60,6 +61,25 @@ def _cut_short(context: Context) -> list[str]:
         for key, prompts in groups.items()
         for name, count in cut_short(context.base, [prompt.text for prompt in prompts]).items()
     ]
+
+
+def _taught(context: Context) -> list[str]:
+    """What an edit that is trained lacks, and learns from instead."""
+    if not method(context.recipe.edit.method).NEEDS.training:
+        return []
+    located = [prompt for group in context.sets.located for prompt in group]
+    notes = []
+    if not context.sets.neighbours:
+        notes.append(
+            "prompts.neighbours: there are none; what is taught in place of memorized images are the base's pictures "
+            "of ordinary prompts"
+        )
+    if bare := sum(prompt.image is None for prompt in located):
+        notes.append(
+            f"prompts.memorized: {bare} of {len(located)} located prompts name no training image; what the base draws "
+            "for them at a seed of the edit's own is searched for and unlearned instead"
+        )
+    return notes
 
 
 def _not_measured(context: Context) -> list[str]:

@@ -112,6 +112,11 @@ def plan_job(context: Context, weights: bool = True) -> Plan:
             f"model.dtype: the weights take {_size(found.weights)} as {pick_dtype(recipe.model.dtype, device)}, the "
             f"sums {_size(found.sums)}, and {device.type} has {_size(memory)}; use bfloat16 or a larger device"
         )
+    if found.training > memory:
+        faults.append(
+            f"edit.method: the training takes {_size(found.training)} without activations, and {device.type} has "
+            f"{_size(memory)}; narrow edit.{recipe.edit.method}.scope, or use a larger device"
+        )
     beside = found.weights if device.type == "cpu" else 0
     if found.merging + beside > host:
         faults.append(
@@ -131,13 +136,17 @@ def show_plan(plan: Plan, console: Console) -> None:
         title=f"{plan.recipe.name}: {found.architecture} at {plan.recipe.model.path}",
     )
     table.add_row("stages", " → ".join(NAMES))
+    table.add_row("sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons")
     table.add_row(
-        "sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons, {found.entries:,} weights"
-    )
-    table.add_row(
-        "edit writes", f"{found.tensors} tensors, {_size(found.edited)}; all files: {_size(found.checkpoint)}"
+        "edit writes",
+        f"{found.tensors} tensors ({plan.recipe.edited}), {_size(found.edited)}, at most {found.entries:,} entries; "
+        f"all files: {_size(found.checkpoint)}",
     )
     table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
+    if found.edit_calls:
+        table.add_row(
+            "edit", f"{found.edit_calls:,} denoiser calls of one image each, {_size(found.training)} of memory"
+        )
     table.add_row("attack", f"{found.attack_calls:,} denoiser calls of one image each")
     table.add_row("weights", "read, no NaN or infinity" if plan.weights else "not here yet, so not looked at for NaN")
     table.add_row(

@@ -21,6 +21,7 @@ from excise.diffusion.text_inputs import text_inputs
 from excise.diffusion.tokens import check_tokens
 from excise.errors import NO_ROOM, ExciseError
 from excise.job.estimate import estimate
+from excise.job.method import check_method
 from excise.measures.judge import load_judge
 from excise.measures.replication import LEAST_SIDE, load_target
 from excise.measures.sscd import load_sscd
@@ -31,7 +32,6 @@ from excise.recipe.suite import Asking
 from excise.run.layout import Run
 from excise.stages.collect import check_calls
 from excise.stages.context import Context
-from excise.stages.locate import check_settings
 from excise.trial.blocks import Asked
 from excise.trial.rounds import others_of
 
@@ -123,10 +123,6 @@ def check_side(checkpoint: Checkpoint, size: int | None) -> None:
         raise ExciseError(f"sampling.size: {side} pixels; a side of {whose}: use {near}")
 
 
-def _check_selection(context: Context) -> None:
-    check_settings(context.recipe, context.sets, context.base.sites(context.recipe.collect.sites))
-
-
 def _check_instruments(context: Context) -> None:
     check_instruments(context.recipe.validate_, context.sets, context.base.side(context.recipe.sampling.size))
 
@@ -178,7 +174,7 @@ CHECKS: tuple[Callable[[Context], None], ...] = (
     _check_checkpoints,
     _check_twin,
     _check_sampling,
-    _check_selection,
+    check_method,
     _check_instruments,
     _check_attacks,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from excise.attacks import ATTACKS
 from excise.checkpoint import Checkpoint
-from excise.edits import METHODS
+from excise.edits import METHODS, method
 from excise.files.hashing import hash_json, hash_path
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings, look_up
 from excise.prompts.sets import PromptSets
@@ -57,6 +57,14 @@ WHOLE = tuple(field.alias or name for name, field in Recipe.model_fields.items()
 """Every section that a job depends on: for stages that write the settings into their output."""
 LOADING = ("model.dtype", "model.device", "model.offload")
 """How a checkpoint is loaded."""
+TRAINING = Stage(
+    "edit",
+    (),
+    settings=("model.dtype", "model.device", "sampling"),
+    sets=("located", "control", "contrast", "neighbours"),
+    images=True,
+)
+"""What the stage that edits reads beside its own where the method trains."""
 
 _WORK = (
     Stage(
@@ -152,9 +160,13 @@ class Fingerprints:
             stage: one of `STAGES`.
             outputs: hash of every output of the stages before.
         """
+        trains = stage.edit and method(self._recipe.edit.method).NEEDS.training
+        more = TRAINING if trains else Stage(stage.name, ())
+        keys = (*stage.settings, *more.settings, *self._chosen_keys(stage))
+        sets = [getattr(self._sets, name) for name in (*stage.sets, *more.sets)]
         parts = {
-            "settings": hash_settings(self._recipe, (*stage.settings, *self._chosen_keys(stage))),
-            "prompts": hash_prompts([getattr(self._sets, name) for name in stage.sets], stage.images),
+            "settings": hash_settings(self._recipe, keys),
+            "prompts": hash_prompts(sets, stage.images or more.images),
             "code": hash_code(*self._modules(stage)),
         }
         parts |= {"demand": hash_json(asdict(self._demand))} if stage.demand else {}

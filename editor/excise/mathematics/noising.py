@@ -43,6 +43,34 @@ def flow(latents: Tensor, noise: Tensor) -> Tensor:
     return noise - latents
 
 
+def implied_noise(shown: Tensor, latents: Tensor, kept: Tensor, spread: Tensor) -> Tensor:
+    """e = (x_t - k x_0) / s: the noise that would have made x_t of x_0.
+
+    Args:
+        shown: x_t.
+        latents: x_0, whatever x_t was made of.
+        kept: k, what is left of the latents at the level of each row.
+        spread: s, standard deviation of the noise there; not 0.
+    """
+    return (shown - _over(kept, shown) * latents) / _over(spread, shown)
+
+
+def posterior_mean(shown: Tensor, candidates: Tensor, kept: Tensor, spread: Tensor) -> Tensor:
+    """E[x_0 | x_t] if x_0 is one of the candidates, each as likely: what the best denoiser says that knows only these.
+
+    Their mean, weighed by the softmax of -|x_t - k x_0|^2 / 2 s^2 (Karras et al. 2022, 2206.00364, appendix B.3).
+
+    Args:
+        shown: x_t.
+        candidates: ``(rows, candidates, ...)``.
+        kept: k; as `implied_noise`.
+        spread: s.
+    """
+    apart = (shown[:, None] - _over(kept, candidates) * candidates).flatten(2).square().sum(dim=2)
+    shares = (-apart / (2.0 * spread.to(apart)[:, None].square())).softmax(dim=1)  # (rows, candidates)
+    return (shares.view(*shares.shape, *[1] * (shown.dim() - 1)) * candidates).sum(dim=1)
+
+
 def shifted(uniform: Tensor, shift: float) -> Tensor:
     """s = k u / (1 + (k - 1) u): more noise for larger images (Esser et al. 2024, 2403.03206, eq. 23)."""
     return shift * uniform / (1.0 + (shift - 1.0) * uniform)

@@ -15,15 +15,15 @@ from excise.recipe.attacks import Attack, Embedding
 from excise.recipe.fields import HUB, Section, Source, hub_address
 from excise.recipe.inputs import Model, Prompts, Sampling
 from excise.recipe.judgement import Validate, Verdict
-from excise.recipe.method import PUBLISHED, Collect, Edit, Locate, ProjectEdit, RandomEdit
+from excise.recipe.method import PUBLISHED, Collect, Edit, Locate, ProjectEdit, RandomEdit, ScopedEdit, UnlearnEdit
 from excise.recipe.publishing import Release
 from excise.recipe.search import Search, StepwiseSearch
 from excise.recipe.searches import PromptSearch, Relearn, Revive, Samplers
 
 __all__ = [
     "HUB", "PUBLISHED", "Attack", "Collect", "Edit", "Embedding", "Locate", "Model", "ProjectEdit", "PromptSearch",
-    "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers", "Sampling", "Search", "Section",
-    "Source", "StepwiseSearch", "Validate", "Verdict", "hub_address", "load_recipe",
+    "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers", "Sampling", "ScopedEdit",
+    "Search", "Section", "Source", "StepwiseSearch", "UnlearnEdit", "Validate", "Verdict", "hub_address", "load_recipe",
 ]  # fmt: skip
 
 
@@ -42,6 +42,12 @@ class Recipe(Section):
     validate_: Validate = Field(default=Validate(), alias="validate")
     verdict: Verdict = Verdict()
     release: Release = Release()
+
+    @property
+    def edited(self) -> str:
+        """What the edit may change: a family of sites, or a scope (`excise.diffusion.scopes`)."""
+        settings = self.edit.settings
+        return settings.scope if isinstance(settings, ScopedEdit) else self.collect.sites
 
 
 def load_recipe(path: Path | str) -> Recipe:

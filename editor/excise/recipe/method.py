@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from excise.recipe.fields import Positive, Section, Share
+from excise.recipe.search import no_twice
 
 
 class Collect(Section):
@@ -87,16 +88,93 @@ class ProjectEdit(Section):
     """γ in units of the mean eigenvalue of the kept prompts' second moment, which is added to it."""
 
 
+class ScopedEdit(Section):
+    """Settings of an edit that changes whole tensors, biases and norms among them, instead of sites' weights."""
+
+    scope: Literal["all", "blocks", "ffns", "cross_attention"] = "all"
+    """Tensors of the denoiser that may change: ``all``; those in its transformer ``blocks``; the layers of their
+    ``ffns``; or those that turn the text into keys and values (``cross_attention``)."""
+
+
+class UnlearnEdit(ScopedEdit):
+    """Settings of the edit ``unlearn``: a training of the denoiser under attack. Its time goes with ``steps`` times
+    rows: four passes of each kept row, nine and three for each of ``search_samples`` of each memorized one."""
+
+    steps: Positive = 600
+    """Steps of the training."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
+    """Of AdamW, at the first step; it falls to 0 as a cosine does."""
+    average: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """If given, what is written is a moving average of the weights, of which the past has this weight at each step."""
+    keep: Annotated[float, Field(gt=0.0)] = 16.0
+    """Weight of what is to be kept; that of what is to be forgotten is 1."""
+    captions: Annotated[float, Field(ge=0.0)] = 1.0
+    """Share, in what is to be forgotten, of stand-ins at memorized captions."""
+    triggers: Annotated[float, Field(ge=0.0)] = 1.0
+    """Share of stand-ins at triggers that the search found."""
+    images: Annotated[float, Field(ge=0.0)] = 1.0
+    """Share of the images themselves, noised, which are to lead to stand-ins, at captions and triggers."""
+    kept_rows: Positive = 40
+    """Pictures to be kept that are learned from at each step."""
+    memorized_rows: Positive = 16
+    """Memorized images at each step; all of them in turn where there are more."""
+    empty: Share = 0.1
+    """Share of kept pictures that are shown with the empty prompt, which guidance subtracts."""
+    pictures: Positive = 192
+    """Pictures that the base draws of ordinary prompts, and again of neighbours, to learn from."""
+    stand_ins: Positive = 8
+    """Pictures that are taught in place of each memorized image: the neighbours' whose captions are likest."""
+    starts: Annotated[
+        tuple[Literal["caption", "empty", "other", "gaussian"], ...], Field(min_length=1), AfterValidator(no_twice)
+    ] = ("caption", "gaussian", "empty")
+    """Where triggers are searched for from; as ``attack.embedding.starts``."""
+    search_steps: Positive = 1
+    """Steps of the search at each step of the training."""
+    search_samples: Positive = 2
+    """Noised copies of an image at each step of the search."""
+    search_learning_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    """Of the search's Adam."""
+    renewal: Positive = 60
+    """Steps of its search after which a trigger is begun anew."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of pictures, timesteps, noise and searches; none of them is shared with what judges."""
+    keep_every: Positive = 50
+    """Steps after which the state is kept on disk; a training that was killed resumes there, with the same bits."""
+    gradient_checkpointing: bool = False
+    """Keep few activations and compute the others again: less memory, a third more time."""
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Self:
+        if self.captions + self.triggers + self.images == 0.0:
+            raise ValueError("captions, triggers and images are all 0: nothing would be forgotten; give one a share")
+        return self
+
+    def calls(self, memorized: int, neighbours: bool, steps: int) -> int:
+        """Denoiser calls that it takes, in those of drawing, which have two rows each.
+
+        Args:
+            memorized: located prompts.
+            neighbours: whether there are some.
+            steps: calls of one picture.
+        """
+        rows = min(self.memorized_rows, memorized)
+        each = 4 * self.kept_rows + rows * (9 + 3 * self.search_steps * self.search_samples)
+        return self.steps * each // 2 + self.pictures * (1 + neighbours) * steps
+
+
 class Edit(Section):
     """What is done to the weights of the located sites."""
 
-    method: Literal["zero", "random", "project"] = "zero"
+    method: Literal["zero", "random", "project", "unlearn"] = "zero"
     """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
-    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept."""
+    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept; ``unlearn``
+    trains the denoiser, under attack, to draw something else."""
     random: RandomEdit = RandomEdit()
     """Settings of ``random``."""
     project: ProjectEdit = ProjectEdit()
     """Settings of ``project``."""
+    unlearn: UnlearnEdit = UnlearnEdit()
+    """Settings of ``unlearn``."""
 
     @property
     def settings(self) -> Section | None:

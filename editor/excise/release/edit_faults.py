@@ -12,7 +12,8 @@ from excise.checkpoint.compare import compare_folders
 from excise.checkpoint.folder import INDEX
 from excise.checkpoint.tensorfile import read_header
 from excise.diffusion.load import DENOISERS
-from excise.diffusion.sites import empty_denoiser, find_sites
+from excise.diffusion.scopes import editable
+from excise.diffusion.sites import empty_denoiser
 from excise.edits import method
 from excise.edits.edit_record import ChangedTensor
 from excise.edits.planned import altered, misstated_norms, of_another_base, unplanned
@@ -40,7 +41,7 @@ def edit_faults(folder: Path, record: Record, recipe: Recipe) -> Iterator[str]:
         yield f"{RECORD}: edit.changed names {edit.changed}, but the hashes of {changed} differ from the base's"
     yield from _origin_faults(folder, record, recipe)
     yield from _tensor_faults(folder, record)
-    for key, asked in (("method", recipe.edit.method), ("sites", recipe.collect.sites)):
+    for key, asked in (("method", recipe.edit.method), ("sites", recipe.edited)):
         if getattr(edit, key) != asked:
             yield f"{RECORD}: edit.{key} is {getattr(edit, key)!r}, but the recipe's {asked!r}"
     if method(recipe.edit.method).ZEROES and None in {tensor.zeroed for tensor in edit.tensors.values()}:
@@ -107,23 +108,22 @@ def _planned(record: Record) -> dict[str, ChangedTensor]:
 
 
 def _site_faults(folder: Path, record: Record) -> Iterator[str]:
-    """What was edited are layers of the family that is named, each as large as the denoiser's settings make it."""
+    """What was edited is of the family or scope that is named, each as large as the denoiser's settings make it."""
     checkpoint = Checkpoint.open(folder)
     if len(found := [name for name in DENOISERS if name in checkpoint.components]) > 1:
         yield f"{folder / INDEX}: {' and '.join(found)}: two denoisers, of which one could be left as it was"
     settings = json.dumps(checkpoint.configuration(), sort_keys=True)
-    sizes = _sites(checkpoint.architecture, settings, record.edit.sites)
+    sizes = _sizes(checkpoint.architecture, settings, record.edit.sites)
     for name, tensor in record.edit.tensors.items():
         if tensor.entries != sizes.get(name):
             said = f"has {sizes[name]}" if name in sizes else "is none of them"
-            yield f"{RECORD}: {name}: {tensor.entries} entries of a site {record.edit.sites!r}, and it {said}"
+            yield f"{RECORD}: {name}: {tensor.entries} entries of {record.edit.sites!r}, and it {said}"
 
 
 @lru_cache(maxsize=8)
-def _sites(architecture: str, settings: str, family: str) -> dict[str, int]:
-    """Entries of every layer of a family, from the denoiser's settings alone."""
-    denoiser = empty_denoiser(architecture, json.loads(settings), Path("config.json"))
-    return {site.tensor: site.outputs * site.neurons for site in find_sites(denoiser, family)}
+def _sizes(architecture: str, settings: str, scope: str) -> dict[str, int]:
+    """Entries that may change of every tensor of a family or scope, from the denoiser's settings alone."""
+    return editable(empty_denoiser(architecture, json.loads(settings), Path("config.json")), scope)
 
 
 def base_faults(base: Path, folder: Path, record: Record) -> Iterator[str]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 
 from torch import Tensor
 
 from excise.checkpoint import Checkpoint
+from excise.diffusion.load import pick_device, pick_dtype
 from excise.diffusion.sites import Site
-from excise.edits import Needs, method
+from excise.edits import Needs, Training, method
+from excise.errors import ExciseError
 from excise.mathematics.statistics import STATISTICS, Statistic
+from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe, Section
 from excise.run.layout import Run
+from excise.run.progress import Progress
 from excise.run.statistics import RETAINED, StatisticsFile, contrast_of
 from excise.run.subspace import read_masks
 
@@ -30,9 +35,19 @@ class RunMaterial:
     rows: str
     """The recipe's ``locate.rows``."""
     base: Checkpoint
+    trained: Training | None = None
+    """What a training takes, where the method trains and there is a job that it is trained in."""
 
     @classmethod
-    def of(cls, run: Run, recipe: Recipe, base: Checkpoint, name: str, settings: Section | None) -> RunMaterial:
+    def of(
+        cls,
+        run: Run,
+        recipe: Recipe,
+        base: Checkpoint,
+        name: str,
+        settings: Section | None,
+        trained: Training | None = None,
+    ) -> RunMaterial:
         """Material for the method of a name, with its section of the recipe."""
         return cls(
             run=run,
@@ -42,6 +57,7 @@ class RunMaterial:
             contrast=contrast_of(recipe.locate),
             rows=recipe.locate.rows,
             base=base,
+            trained=trained,
         )
 
     @cached_property
@@ -86,3 +102,37 @@ class RunMaterial:
         if not self.needs.weights:
             raise KeyError("the method's NEEDS do not name weights")
         return site.matrix(self.base.read(site.tensor))
+
+    @property
+    def training(self) -> Training:
+        """What a training takes.
+
+        Raises:
+            KeyError: the method does not declare that it trains.
+            ExciseError: there is no job that it could be trained in.
+        """
+        if not self.needs.training:
+            raise KeyError("the method's NEEDS do not name training")
+        if self.trained is None:
+            raise ExciseError(
+                "edit.method: an edit that is trained is not fitted again; take the run's edited checkpoint"
+            )
+        return self.trained
+
+
+def training_in(run: Run, recipe: Recipe, base: Checkpoint, sets: PromptSets, progress: Progress) -> Training:
+    """What a training in a job takes: of its prompts, the sets that locating may see, and no other."""
+    device = pick_device(recipe.model.device)
+    control = tuple(chain.from_iterable(sets.control))
+    beside = bool(sets.neighbours)  # then the control is made of neighbours too
+    return Training(
+        base=base,
+        load=partial(base.load, pick_dtype(recipe.model.dtype, device), device),
+        memorized=tuple(chain.from_iterable(sets.located)),
+        ordinary=sets.contrast if beside else (*control, *sets.contrast),
+        neighbours=(*control, *sets.neighbours) if beside else (),
+        sampling=recipe.sampling,
+        side=base.side(recipe.sampling.size),
+        state=run.partial("edit"),
+        counting=progress.counting,
+    )

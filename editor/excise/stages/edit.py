@@ -6,7 +6,7 @@ from excise.checkpoint import Checkpoint
 from excise.checkpoint.copying import copy_with_changes
 from excise.edits import changes_of, method
 from excise.edits.recorder import Recorder
-from excise.run.material import RunMaterial
+from excise.run.material import RunMaterial, training_in
 from excise.run.results import write_model
 from excise.stages.context import Context
 
@@ -19,9 +19,10 @@ def run(context: Context) -> None:
     """
     recipe, base, run = context.recipe, context.base, context.run
     name = recipe.edit.method
-    edit = method(name).fit(RunMaterial.of(run, recipe, base, name, recipe.edit.settings))
+    trained = training_in(run, recipe, base, context.sets, context.progress) if method(name).NEEDS.training else None
+    edit = method(name).fit(RunMaterial.of(run, recipe, base, name, recipe.edit.settings, trained))
     recorder = Recorder()
     copy_with_changes(base, run.edited, changes_of(edit), recorder.observe)
     called = recipe.model.path.resolve().name
-    record = recorder.record(base, Checkpoint.open(run.edited), edit, name, recipe.collect.sites, called)
+    record = recorder.record(base, Checkpoint.open(run.edited), edit, name, recipe.edited, called)
     write_model(run.edit_record, record)

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from excise.errors import ExciseError
-from excise.testbed.checkpointing import read_tree, write_tree
+from excise.files.trees import read_tree, write_tree
 from excise.testbed.codec import encode_images
 from excise.testbed.world.planted import Planted, read_image, redraw_print
 from excise.testbed.world.stream import World, draw_ordinary

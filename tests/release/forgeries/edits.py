@@ -112,7 +112,7 @@ def a_second_denoiser(scene: Scene) -> None:
     add_to_model(scene.release, "model_index.json", json.dumps(index).encode())
 
 
-@forgery("entries of a site 'ffn', and it is none of them")
+@forgery("entries of 'ffn', and it is none of them")
 def a_tensor_of_another_family(scene: Scene) -> None:
     def change(found: Part) -> None:
         name = next(iter(found["tensors"]))

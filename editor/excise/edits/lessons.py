@@ -1,0 +1,210 @@
+"""What unlearning teaches: the base's own pictures of kept prompts, and of neighbours in place of memorized images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from excise.diffusion.denoise import denoise, in_batches, noise_key, text_lengths
+from excise.diffusion.gradients import TextLoss, in_halves
+from excise.diffusion.latents import latents_of
+from excise.diffusion.training import Rows
+from excise.edits.base import Training
+from excise.errors import ExciseError
+from excise.files.trees import read_tree, write_tree
+from excise.measures.replication import load_target
+from excise.prompts.near_duplicates import words
+from excise.prompts.prompt import Prompt
+from excise.recipe import UnlearnEdit
+
+Asked = tuple[str, int]
+"""A prompt's text, and how many pictures of it were asked for before."""
+
+
+@dataclass(frozen=True)
+class Syllabus:
+    """Which pictures are drawn, and which stand in for which image."""
+
+    texts: tuple[str, ...]
+    """What the denoiser is told: captions of memorized images, prompts to be kept, the empty prompt."""
+    memorized: int
+    """How many of the texts are captions."""
+    drawn: tuple[Asked, ...]
+    """The pictures."""
+    stand_ins: Tensor
+    """Which pictures stand in for each memorized image: ``(memorized, stand_ins)``."""
+
+    @classmethod
+    def of(cls, training: Training, settings: UnlearnEdit) -> Syllabus:
+        """As many pictures of ordinary prompts as asked for, and as many of neighbours, where there are some.
+
+        A memorized image's stand-ins are pictures of the neighbours (without neighbours, the ordinary prompts) that
+        have most words in common with its caption.
+
+        Raises:
+            ExciseError: there is nothing to draw.
+        """
+        captions = [prompt.text for prompt in training.memorized]
+        ordinary, beside = (_asked(kept, settings.pictures) for kept in (training.ordinary, training.neighbours))
+        if not (ordinary or beside):
+            raise ExciseError(
+                "prompts.ordinary: none are left to learn from; give more, or set locate.evidence = false"
+            )
+        start, pool = (len(ordinary), beside) if beside else (0, ordinary)
+        order = list(range(len(pool)))
+        Random(f"edit.unlearn/{settings.seed}").shuffle(order)
+        bags = [words(text) for text, _ in pool]
+        chosen = []
+        for caption in captions:
+            own = words(caption)
+            alike = sorted(order, key=lambda i: -len(own & bags[i]) / max(1, len(own | bags[i])))
+            chosen.append([start + alike[i % len(alike)] for i in range(settings.stand_ins)])
+        drawn = (*ordinary, *beside)
+        kept = dict.fromkeys(text for text, _ in drawn)
+        return cls((*captions, *kept, ""), len(captions), drawn, torch.tensor(chosen))
+
+    @property
+    def empty(self) -> int:
+        """Number of the empty prompt."""
+        return len(self.texts) - 1
+
+
+def _asked(prompts: Sequence[Prompt], count: int) -> list[Asked]:
+    return [(prompts[i % len(prompts)].text, i // len(prompts)) for i in range(count)] if prompts else []
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Latents, float32 on the CPU."""
+
+    own: Tensor
+    """Of each memorized image: ``(memorized, ...)``; without one, of what the base draws for the caption."""
+    drawn: Tensor
+    """What the base draws: ``(pictures, ...)``."""
+
+    @classmethod
+    def made(cls, pipeline: DiffusionPipeline, training: Training, syllabus: Syllabus, seed: int) -> Pictures:
+        """Drawn, or read where an earlier start has left them.
+
+        Raises:
+            ExciseError: an image that cannot be read; latents that are not finite.
+        """
+        file = training.state / "pictures.safetensors"
+        if file.exists():
+            return cls(**read_tree(file))
+        drawn = _draw(pipeline, training, syllabus.drawn, seed)
+        bare = [(prompt.text, 0) for prompt in training.memorized if prompt.image is None]
+        selves = iter(_draw(pipeline, training, bare, seed) if bare else ())
+        side = training.side
+        own = [
+            next(selves) if prompt.image is None else latents_of(pipeline, load_target(prompt, side, side).image)
+            for prompt in training.memorized
+        ]
+        found = cls(torch.stack([latents.cpu() for latents in own]), drawn)
+        if not bool(found.own.isfinite().all() and found.drawn.isfinite().all()):
+            raise ExciseError("edit.unlearn: the base draws NaN or infinity; set model.dtype = 'float32' or 'bfloat16'")
+        write_tree(file, vars(found))
+        return found
+
+
+def _draw(pipeline: DiffusionPipeline, training: Training, asked: Sequence[Asked], seed: int) -> Tensor:
+    """Latents, from noise that nothing else is drawn from."""
+    texts = [text for text, _ in asked]
+    keys = [noise_key(f"edit.unlearn\n{number}\n{text}", seed) for text, number in asked]
+
+    def make(start: int, stop: int) -> Tensor:
+        return denoise(pipeline, texts[start:stop], keys[start:stop], training.sampling, decode=False)
+
+    return torch.cat(list(in_batches(make, text_lengths(pipeline, texts), training.sampling.batch)))
+
+
+class Teacher:
+    """Makes the rows of each step, from one generator."""
+
+    def __init__(
+        self, loss: TextLoss, base: torch.nn.Module, syllabus: Syllabus, pictures: Pictures, settings: UnlearnEdit
+    ) -> None:
+        """Teach what the frozen ``base`` says of kept pictures, and what stands in for memorized ones."""
+        self._loss, self._base, self._syllabus, self._pictures = loss, base, syllabus, pictures
+        self._settings = settings
+        places = {text: number for number, text in enumerate(syllabus.texts)}
+        self._prompts = torch.tensor([places[text] for text, _ in syllabus.drawn])
+        self.generator = torch.Generator().manual_seed(noise_key("edit.unlearn", settings.seed))
+
+    def chosen(self) -> Tensor:
+        """Numbers of the memorized images of a step."""
+        order = torch.randperm(self._syllabus.memorized, generator=self.generator)
+        return order[: self._settings.memorized_rows]
+
+    def _noise(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        times = self._loss.process.draw(len(latents), self.generator)
+        return times, torch.randn(latents.shape, generator=self.generator)
+
+    def _told(self, prompts: Tensor) -> dict[str, Tensor]:
+        return {name: value[prompts.to(value.device)].float().cpu() for name, value in self._loss.text.items()}
+
+    def kept(self, size: int) -> tuple[Rows, int]:
+        """Pictures of kept prompts, some of them with the empty prompt, and what the base says of them.
+
+        Args:
+            size: rows denoised together at most; the one that did is given back.
+
+        Raises:
+            ExciseError: not even one row fits.
+        """
+        count, settings = self._settings.kept_rows, self._settings
+        which = torch.randint(len(self._prompts), (count,), generator=self.generator)
+        empty = torch.rand(count, generator=self.generator) < settings.empty
+        prompts = self._prompts[which].masked_fill(empty, self._syllabus.empty)
+        latents = self._pictures.drawn[which]
+        times, noise = self._noise(latents)
+        shown, _ = self._loss.process.task(latents, noise, times)
+        rows = Rows(self._told(prompts), prompts, shown, times, shown, torch.full((count,), settings.keep / count))
+        said: list[Tensor] = []
+
+        def add(start: int, stop: int) -> None:
+            part = rows.part(start, stop)
+            found = self._loss.predict(part.told, part.shown, part.timesteps, part.prompts, self._base)
+            said.append(found.float().cpu())
+
+        with torch.no_grad():
+            size = in_halves(add, count, size)
+        return replace(rows, target=torch.cat(said)), size
+
+    def memorized(self, images: Tensor, triggers: dict[str, Tensor]) -> Rows:
+        """Captions and triggers of some images, and what is to come of them.
+
+        Two kinds of latents: of the stand-ins, noised, as if a model were trained on them; and of the image itself,
+        noised, where the target leads to what a model would make of these that knows the stand-ins alone.
+        """
+        settings, process = self._settings, self._loss.process
+        total = settings.captions + settings.triggers + settings.images
+        captions, near = self._told(images), self._syllabus.stand_ins[images]
+        candidates = self._pictures.drawn[near]  # (images, stand_ins, ...)
+        parts = []
+        for told, share in ((captions, settings.captions), (triggers, settings.triggers)):
+            one = torch.randint(near.shape[1], (len(images),), generator=self.generator)
+            latents = candidates[torch.arange(len(images)), one]
+            times, noise = self._noise(latents)
+            shown, target = process.task(latents, noise, times)
+            parts.append(Rows(told, images, shown, times, target, torch.full((len(images),), share)))
+        told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < 0.5)
+        times, noise = self._noise(self._pictures.own[images])
+        shown, _ = process.task(self._pictures.own[images], noise, times)
+        target = process.leading(shown, process.likeliest(shown, candidates, times), times)
+        weight = settings.images * process.scales(times)[1].square()
+        parts.append(Rows(told, images, shown, times, target, weight.float()))
+        rows = Rows.joined([part for part in parts if bool(part.weight.any())])
+        return replace(rows, weight=rows.weight / total / len(images))
+
+
+def _either(one: dict[str, Tensor], other: dict[str, Tensor], first: Tensor) -> dict[str, Tensor]:
+    """The texts of one where ``first`` is true, else of the other."""
+    return {
+        name: torch.where(first.view(-1, *[1] * (value.dim() - 1)), value, other[name]) for name, value in one.items()
+    }
