@@ -12,9 +12,10 @@ from excise.recipe.fields import Positive, Section, Share
 class Collect(Section):
     """The statistics."""
 
-    sites: Literal["ffn", "ffn_first", "cross_value", "cross_key"] = "ffn"
+    sites: Literal["ffn", "ffn_first", "cross_value", "cross_key", "cross_output", "self_output"] = "ffn"
     """Layers looked at and edited in every transformer block: the FFN's second linear layer, as published; its first;
-    or the value or key projection of the cross-attention to the text."""
+    the value or key projection of the cross-attention to the text, or its last layer; or the last layer of the image's
+    attention to itself (of joint attention, to both)."""
     calls: Positive = 10
     """Denoiser calls looked at, from the first; denoising stops after them."""
     groups: Annotated[int, Field(ge=2)] = 4
