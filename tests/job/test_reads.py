@@ -17,7 +17,7 @@ from excise.job.names import NAMES
 from excise.job.sequence import STAGES, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import ProjectEdit, Recipe, Section
+from excise.recipe import CompensateEdit, ProjectEdit, Recipe, Section
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -37,6 +37,7 @@ OTHER = {
 """Another value of keys that are names."""
 
 
+EDITS = ("edit.method", "edit.random", "edit.project", "edit.compensate")
 SEARCHES = ("embedding", "prompt", "relearn", "revive", "samplers")
 """Attacks that have a section."""
 SPARE = {"attack.samplers.seed"}
@@ -79,6 +80,13 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
         plain,
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
         changed(replayed, "edit", method="project", project=ProjectEdit(cost=0.5, threshold=1e-6)),
+        changed(
+            replayed,
+            "edit",
+            method="compensate",
+            compensate=CompensateEdit(dropped="directions", cost=0.5, threshold=1e-6),
+        ),
+        changed(replayed, "edit", method="compensate"),
     ]
 
 
@@ -104,7 +112,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
-    keys = {*stage.settings, *stage.files, *(("edit.method", "edit.random", "edit.project") if stage.edit else ())}
+    keys = {*stage.settings, *stage.files, *(EDITS if stage.edit else ())}
     keys |= {"attack"} if stage.attacks else set()  # of the sections, those of the attacks that are made
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
@@ -173,7 +181,7 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         expected = {name for name in NAMES if key in reads[name].keys}
         expected |= {"collect"} if key in DEMAND else {"attack"} if key in SPARE else set()
         expected |= {stage.name for stage in STAGES if key in stage.files}
-        if key.startswith(("edit.random.", "edit.project.")):
+        if key.startswith(EDITS[1:]):
             expected -= {"edit"}  # the chosen method is zero
         assert found == expected, key
 

@@ -12,6 +12,7 @@ __all__ = ["METHODS", "Edit", "Masks", "Material", "Method", "Needs", "changes_o
 METHODS = {
     "zero": "excise.edits.zero",
     "project": "excise.edits.project",
+    "compensate": "excise.edits.compensate",
     "random": "excise.edits.random",
 }
 """Method by the name that ``edit.method`` gives, to its module. Names, not modules: what a stage's result depends on

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from excise.recipe.fields import Positive, Section, Share
 
@@ -70,6 +70,9 @@ class RandomEdit(Section):
 class ProjectEdit(Section):
     """Settings of the edit ``project``. λ says how many times as much a direction is used by memorized prompts."""
 
+    KEY: ClassVar[str] = "edit.project"
+    """Where they are in a recipe."""
+
     side: Literal["inputs", "outputs"] = "inputs"
     """Whether directions of what enters the sites are deleted, or of what leaves them."""
     threshold: Annotated[float, Field(gt=0.0)] = 30.0
@@ -88,16 +91,44 @@ class ProjectEdit(Section):
     """γ in units of the mean eigenvalue of the kept prompts' second moment, which is added to it."""
 
 
+class CompensateEdit(ProjectEdit):
+    """Settings of the edit ``compensate``: something is dropped, then the responses of kept prompts are restored.
+
+    Those of ``project`` say which directions are dropped, where directions are; ``ridge`` also how much of what no
+    prompt tells of stays dropped.
+    """
+
+    KEY: ClassVar[str] = "edit.compensate"
+    """Where they are in a recipe."""
+    dropped: Literal["located", "directions"] = "located"
+    """What is dropped first: the located weights, as by ``zero``; or directions, as by ``project``."""
+    importance: Annotated[float, Field(ge=0.0)] = 1.0
+    """β: weight of keeping memorized prompts at the responses of the weight with a part dropped. At 0 only kept prompts
+    count, which is known to bring memorized images back."""
+    held: bool = False
+    """Whether located weights stay zero, so that only the others make up for them. Dropped directions cannot be held:
+    as they are deleted already, kept responses change the least."""
+
+    @model_validator(mode="after")
+    def _holds_entries(self) -> Self:
+        if self.held and self.dropped == "directions":
+            raise ValueError('held = true holds located weights: set dropped = "located", or leave held out')
+        return self
+
+
 class Edit(Section):
     """What is done to the weights of the located sites."""
 
-    method: Literal["zero", "random", "project"] = "zero"
+    method: Literal["zero", "random", "project", "compensate"] = "zero"
     """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
-    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept."""
+    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept; ``compensate``
+    does as ``zero`` or ``project``, and gives back what kept prompts need."""
     random: RandomEdit = RandomEdit()
     """Settings of ``random``."""
     project: ProjectEdit = ProjectEdit()
     """Settings of ``project``."""
+    compensate: CompensateEdit = CompensateEdit()
+    """Settings of ``compensate``."""
 
     @property
     def settings(self) -> Section | None:
