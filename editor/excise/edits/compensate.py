@@ -1,7 +1,7 @@
 """compensate: drop what was located, or directions, then give back by least squares what kept prompts need of it.
 
-Kept prompts ask for the old responses, memorized ones for those of the weight with a part dropped. The closed form is in
-`excise.mathematics.compensation`; it needs second moments alone, of one site at a time.
+Kept prompts ask for the old responses, memorized ones for those of the weight with a part dropped. The closed form is
+in `excise.mathematics.compensation`; it needs second moments alone, of one site at a time.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ def deletions(material: Material, settings: ProjectEdit) -> dict[Site, Factor]:
     if not chosen:
         most = max(float(each.found.values[0]) for each in spectra)
         raise ExciseError(
-            f"{settings.KEY}: no direction is used as much more by memorized prompts as asked for (the most: {most:.3g} "
-            f"times); lower {settings.KEY}.threshold, or raise {settings.KEY}.cost"
+            f"{settings.KEY}: no direction is used as much more by memorized prompts as asked for (the most: "
+            f"{most:.3g} times); lower {settings.KEY}.threshold, or raise {settings.KEY}.cost"
         )
     return {site: _without(each.found.first(count), settings.side) for site, (each, count) in chosen.items()}
 

@@ -14,9 +14,9 @@ At β = 0 it is retain-only compensation: without γ, W itself wherever kept pro
 β grows, W′x tends to W̃x on memorized inputs. At γ = 0, R(R + βM)⁻¹ is the filter of `excise.mathematics.directions`:
 of what was dropped, every direction returns weakened by 1 + βλ.
 
-Held, entries that were dropped stay so: D is zero in them, and row j of D is (E R)ⱼ inverted on its free columns F alone,
-D[j, F] = (E R)[j, F] (A[F, F])⁻¹ with A = R + βM + γI. At β = 0 these are the compensated weights of optimal brain
-surgery (Hassibi & Stork 1993; layer by layer as in Frantar & Alistarh 2023, arXiv 2301.00774).
+Held, entries that were dropped stay so: D is zero in them, and row j of D is (E R)ⱼ inverted on its free columns F
+alone, D[j, F] = (E R)[j, F] (A[F, F])⁻¹ with A = R + βM + γI. At β = 0 these are the compensated weights of optimal
+brain surgery (Hassibi & Stork 1993; layer by layer as in Frantar & Alistarh 2023, arXiv 2301.00774).
 """
 
 from __future__ import annotations
