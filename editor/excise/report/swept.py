@@ -101,9 +101,9 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     """What a person needs to choose, a row per setting."""
     table = Table(
         title="Edits cross-validated among the located groups",
-        caption="shares in per cent, verbatim / template, of nearest own located / left out; back: of all memorized "
-        "images (under search where there was one); damage: drift of ordinary images or neighbours', the larger. ▶ chosen, "
-        "◆ on the front, ✓ exceeds no limit of the recipe",
+        caption="shares in per cent: verbatim / template; of nearest own: located / left out. back: of all memorized "
+        "images (under search where there was one). damage: drift of ordinary images or neighbours', the larger. ▶ "
+        "chosen, ◆ on the front, ✓ exceeds no limit of the recipe",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
     )
