@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from tqdm import tqdm
 
 from excise.checkpoint import Checkpoint
 from excise.edits import METHODS
@@ -39,7 +38,7 @@ from excise.run.results import read_model, write_model
 from excise.run.swept import Swept, SweptSetting
 from excise.sources.bring import is_elsewhere, pinned
 from excise.stages.context import Context
-from excise.verdict.front import Standing, choose, standings
+from excise.verdict.front import Standing, came_back, choose, damaged, standings
 from excise.verdict.models import ModelResult, Threshold
 
 _SETTINGS = (
@@ -104,12 +103,18 @@ def sweep_recipe(
                 local, _ = local_recipe(pinned(recipe, there), collected[family])
             candidates += found
         context = Context(local, deal(local), run, demand)
-        swept = run_sweep(context, collected, extent, candidates)
+        swept = run_sweep(context, collected, extent, candidates, say)
     conclude(recipe, run, swept, say)
     return run
 
 
-def run_sweep(context: Context, collected: Mapping[str, Run], extent: Extent, candidates: Sequence[Candidate]) -> Swept:
+def run_sweep(
+    context: Context,
+    collected: Mapping[str, Run],
+    extent: Extent,
+    candidates: Sequence[Candidate],
+    say: Say = print,
+) -> Swept:
     """Judge every candidate and write ``sweep.json`` after each; what is there already, of the same basis, is kept.
 
     Args:
@@ -117,6 +122,7 @@ def run_sweep(context: Context, collected: Mapping[str, Run], extent: Extent, ca
         collected: runs with statistics, by family of sites.
         extent: how much is drawn.
         candidates: what is judged.
+        say: is told of each that is done, and about how long the others will take.
     """
     recipe, run = context.recipe, context.run
     check_pictured(context.sets)
@@ -139,10 +145,20 @@ def run_sweep(context: Context, collected: Mapping[str, Run], extent: Extent, ca
     crossed = Crossed(context, collected, extent.seeds, extent.search)
     if swept is None:
         swept = _begun(context, basis, crossed.base())
-    for candidate in tqdm(left, desc="sweep", unit="setting", disable=None):
-        swept = swept.model_copy(update={"settings": (*swept.settings, _judged(crossed, candidate))})
+    started = time.monotonic()
+    for number, candidate in enumerate(left, start=1):
+        setting = _judged(crossed, candidate)
+        swept = swept.model_copy(update={"settings": (*swept.settings, setting)})
         write_model(run.sweep, swept)
+        rest = (time.monotonic() - started) / number * (len(left) - number)
+        say(f"setting {number} of {len(left)}, {setting.name}: {_found(setting)}; about {rest / 60:.0f} min left")
     return swept
+
+
+def _found(setting: SweptSetting) -> str:
+    if setting.result is None:
+        return f"not possible, {setting.refused}"
+    return f"{100 * came_back(setting.result):.1f} % come back, damage {damaged(setting.result):.2f}"
 
 
 def _begun(context: Context, basis: str, base: ModelResult) -> Swept:
