@@ -163,7 +163,7 @@ def test_a_sweep_collects_in_folders_of_its_own_and_is_recomputed_for_another_re
     found = read_model(run.sweep, Swept)
     assert len(found.settings) == 4 and {setting.sites for setting in found.settings} == {"ffn", "cross_value"}
     assert all(setting.result and setting.result.other_attacks for setting in found.settings)
-    assert "setting 4 of 4, cross_value: project inputs 2 directions: " in done.output
+    assert "setting 4 of 4, cross_value: project inputs 2 directions, both rows: " in done.output
     write_recipe(recipe, tiny_recipe, changes | {"collect.seed": 5})
     again = excise("sweep", recipe, *options)
     assert again.exit_code == 0 and "changed: settings" in again.output, "statistics of another recipe were used"
