@@ -21,7 +21,7 @@ from excise.run.statistics import StatisticsFile, contrast_of
 from excise.stages.locate import select
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldMaterial(RunMaterial):
     """Follows `excise.edits.Material`; located and summed up from statistics when it is asked for."""
 
