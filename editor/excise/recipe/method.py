@@ -106,8 +106,9 @@ class CompensateEdit(ProjectEdit):
     """β: weight of keeping memorized prompts at the responses of the weight with a part dropped. At 0 only kept prompts
     count, which is known to bring memorized images back."""
     held: bool = False
-    """Whether located weights stay zero, so that only the others make up for them. Dropped directions cannot be held:
-    as they are deleted already, kept responses change the least."""
+    """Whether located weights stay zero, so that only the others make up for them; where entries are located each row
+    is solved alone, which is slow on wide layers. Dropped directions cannot be held: as they are deleted already, kept
+    responses change the least."""
 
     @model_validator(mode="after")
     def _holds_entries(self) -> Self:
