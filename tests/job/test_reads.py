@@ -17,7 +17,7 @@ from excise.job.names import NAMES
 from excise.job.sequence import STAGES, TRAINING, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import ProjectEdit, Recipe, Section, UnlearnEdit
+from excise.recipe import CompensateEdit, ProjectEdit, Recipe, Section, UnlearnEdit
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -37,6 +37,7 @@ OTHER = {
 """Another value of keys that are names."""
 
 
+EDITS = ("edit.method", "edit.random", "edit.project", "edit.compensate", "edit.unlearn")
 SEARCHES = ("embedding", "prompt", "relearn", "revive", "samplers")
 """Attacks that have a section."""
 SPARE = {"attack.samplers.seed"}
@@ -80,6 +81,13 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
         changed(replayed, "edit", method="project", project=ProjectEdit(cost=0.5, threshold=1e-6)),
         changed(replayed, "edit", method="unlearn", unlearn=UnlearnEdit(steps=1, kept_rows=1, pictures=1)),
+        changed(
+            replayed,
+            "edit",
+            method="compensate",
+            compensate=CompensateEdit(dropped="directions", cost=0.5, threshold=1e-6),
+        ),
+        changed(replayed, "edit", method="compensate"),
     ]
 
 
@@ -105,7 +113,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def declared(stage: Stage, recipe: Recipe) -> set[str]:
     """Leaves of the recipe that a stage's fingerprint depends on."""
-    keys = {*stage.settings, *stage.files, *(("edit", *TRAINING.settings) if stage.edit else ())}
+    keys = {*stage.settings, *stage.files, *((*EDITS, *TRAINING.settings) if stage.edit else ())}
     keys |= {"attack"} if stage.attacks else set()  # of the sections, those of the attacks that are made
     return {leaf for leaf in leaves(recipe) for key in keys if leaf == key or leaf.startswith(f"{key}.")}
 
@@ -176,7 +184,7 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         expected |= {"collect"} if key in DEMAND else {"attack"} if key in SPARE else set()
         expected |= {stage.name for stage in STAGES if key in stage.files}
         trained = key.startswith(tuple(TRAINING.settings)) and key != "model.path"
-        if trained or key.startswith(("edit.random.", "edit.project.", "edit.unlearn.")):
+        if trained or key.startswith(EDITS[1:]):
             expected -= {"edit"}  # the chosen method is zero
         assert found == expected, key
 

@@ -31,7 +31,7 @@ def test_places_are_in_the_folder() -> None:
     assert run.verdict == Path("runs/x/verdict.json") and Run.verdict.name == "verdict.json"
     assert run.part("collect", "00007") == Path("runs/x/partial/collect/00007.safetensors")
     assert run.joined.is_relative_to(run.partial("attack")) and run.brought("twin") == Path("runs/x/twin")
-    assert run.sweep_run().folder == Path("runs/x/sweep")
+    assert run.sweep_run("ffn").folder == Path("runs/x/sweep/ffn")
 
 
 def test_no_name_is_written_elsewhere() -> None:

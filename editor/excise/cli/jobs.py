@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from excise.cli.common import CHECKPOINT, FILE, FOLDER, json_option, print_json, print_run, speaker
 from excise.job.names import NAMES
-from excise.recipe import load_recipe
+from excise.recipe import Collect, load_recipe
+
+FAMILIES = get_args(Collect.model_fields["sites"].annotation)
 
 
 @click.command()
@@ -60,19 +63,34 @@ def show(folder: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("recipe", type=FILE)
 @click.option("--out", type=FOLDER, help="Folder of the run.  [default: runs/NAME, the recipe's name]")
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Images per left-out prompt.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Images per memorized prompt.")
 @click.option("--ordinary", type=click.IntRange(min=4), default=32, show_default=True, help="Ordinary prompts judged.")
-@click.option("--grid", type=click.Choice(["small", "full"]), default="small", show_default=True)
-def sweep(recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str) -> None:
-    """Compare settings of [locate] without the held-out prompts.
+@click.option("--grid", type=click.Choice(["small", "full", "locate"]), default="small", show_default=True)
+@click.option(
+    "--sites",
+    type=click.Choice(FAMILIES),
+    multiple=True,
+    help="Family of sites; again for another.  [default: the recipe's]",
+)
+@click.option(
+    "--search",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Images searched for by embeddings: it costs.",
+)
+def sweep(
+    recipe: Path, out: Path | None, seeds: int, ordinary: int, grid: str, sites: tuple[str, ...], search: int
+) -> None:
+    """Compare methods and strengths of editing without the held-out prompts.
 
-    Cross-validates among the groups that locating may see, and leaves sweep.csv in the run's folder; a sweep that was
-    stopped goes on where it stopped.
+    Cross-validates among the groups that locating may see. Leaves a table, what comes back against what is damaged as a
+    picture, and a recipe with the settings chosen. A sweep that was stopped goes on where it stopped.
     """
     load_recipe(recipe)
-    from excise.job.sweep import sweep_recipe
+    from excise.job.sweep import Extent, sweep_recipe
 
-    click.echo(sweep_recipe(recipe, out, seeds, ordinary, grid, speaker()))
+    sweep_recipe(recipe, out, Extent(seeds, ordinary, search), grid, sites, speaker())
 
 
 @click.command()

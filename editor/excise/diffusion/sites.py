@@ -55,9 +55,10 @@ class Site:
         return rows[..., self.first : self.first + self.neurons]
 
 
-FAMILIES = ("ffn", "ffn_first", "cross_value", "cross_key")
-"""Families of sites: the second linear layer of every FFN, where the published method edits; its first; and what turns
-the text into values or keys for the image to attend to."""
+FAMILIES = ("ffn", "ffn_first", "cross_value", "cross_key", "cross_output", "self_output")
+"""Families of sites: the second linear layer of every FFN, where the published method edits; its first; what turns the
+text into values or keys for the image to attend to; and the last layer of attention to the text, or to the image
+itself. Joint attention, which is both at once, has its last layers, of image and text, in ``self_output``."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,13 @@ def _listed(name: str) -> Callable[[Any], Iterator[str]]:
 
 
 _FFN = {"ffn": ("ff.net.2",), "ffn_first": ("ff.net.0.proj",)}
-_CROSS = {"cross_value": ("attn2.to_v",), "cross_key": ("attn2.to_k",)}
-_JOINT: dict[str, tuple[str, ...]] = {"cross_value": ("attn.add_v_proj",), "cross_key": ("attn.add_k_proj",)}
+_SELF = {"self_output": ("attn1.to_out.0",)}
+_CROSS = {"cross_value": ("attn2.to_v",), "cross_key": ("attn2.to_k",), "cross_output": ("attn2.to_out.0",)} | _SELF
+_JOINT: dict[str, tuple[str, ...]] = {
+    "cross_value": ("attn.add_v_proj",),
+    "cross_key": ("attn.add_k_proj",),
+    "self_output": ("attn.to_out.0", "attn.to_add_out"),
+}
 _TWO_STREAMS = {
     "ffn": ("ff.net.2", "ff_context.net.2"),
     "ffn_first": ("ff.net.0.proj", "ff_context.net.0.proj"),
@@ -101,7 +107,11 @@ _TWO_STREAMS = {
 ARCHITECTURES: dict[type[nn.Module], tuple[Blocks, ...]] = {
     UNet2DConditionModel: (Blocks(_unet_blocks, _FFN | _CROSS),),  # Stable Diffusion 1 and 2, SDXL
     SD3Transformer2DModel: (
-        Blocks(_listed("transformer_blocks"), _TWO_STREAMS, bare_end=("ff_context.net.2", "ff_context.net.0.proj")),
+        Blocks(
+            _listed("transformer_blocks"),
+            _TWO_STREAMS,
+            bare_end=("ff_context.net.2", "ff_context.net.0.proj", "attn.to_add_out"),
+        ),
     ),
     FluxTransformer2DModel: (
         Blocks(_listed("transformer_blocks"), _TWO_STREAMS),
@@ -115,7 +125,7 @@ ARCHITECTURES: dict[type[nn.Module], tuple[Blocks, ...]] = {
     PixArtTransformer2DModel: (Blocks(_listed("transformer_blocks"), _FFN | _CROSS),),
     HunyuanDiT2DModel: (Blocks(_listed("blocks"), _FFN | _CROSS),),
     # One FFN serves both streams, the image's and the text's.
-    CogView4Transformer2DModel: (Blocks(_listed("transformer_blocks"), _FFN),),
+    CogView4Transformer2DModel: (Blocks(_listed("transformer_blocks"), _FFN | _SELF),),
     QwenImageTransformer2DModel: (
         Blocks(
             _listed("transformer_blocks"),

@@ -15,6 +15,7 @@ __all__ = [
 METHODS = {
     "zero": "excise.edits.zero",
     "project": "excise.edits.project",
+    "compensate": "excise.edits.compensate",
     "random": "excise.edits.random",
     "unlearn": "excise.edits.unlearn",
 }

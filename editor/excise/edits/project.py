@@ -28,13 +28,14 @@ from excise.recipe import ProjectEdit
 
 NEEDS = Needs(statistics=frozenset({"second_moment"}), retained=True, weights=True)
 ZEROES = False
+Factor = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Project(SiteEdit):
     """Multiplies each weight by a matrix of its own, in float64."""
 
-    factors: Mapping[Site, Callable[[Tensor], Tensor]]
+    factors: Mapping[Site, Factor]
     """``(outputs, neurons)`` float64 on the CPU to the same, for each site that it changes."""
 
     @property
@@ -70,44 +71,51 @@ def fit(material: Material) -> Edit:
     """
     settings = material.settings
     assert isinstance(settings, ProjectEdit)
+    return Project(deletions(material, settings))
+
+
+def deletions(material: Material, settings: ProjectEdit) -> dict[Site, Factor]:
+    """What becomes of the weight of each site of which something is deleted; as `fit`."""
     spectra = [_spectrum(material, settings, site) for site in material.sites]
     if settings.filter is not None:
         filters = {each.site: soft_filter(each.found, settings.filter) for each in spectra}
-        return Project({site: _multiplied(matrix, settings.side) for site, matrix in filters.items()})
+        return {site: _multiplied(matrix, settings.side) for site, matrix in filters.items()}
     chosen = {each.site: (each, count) for each in spectra if (count := _count(each, settings))}
     if not chosen:
         most = max(float(each.found.values[0]) for each in spectra)
         raise ExciseError(
-            f"edit.project: no direction is used as much more by memorized prompts as asked for (the most: {most:.3g} "
-            "times); lower edit.project.threshold, or raise edit.project.cost"
+            f"{settings.KEY}: no direction is used as much more by memorized prompts as asked for (the most: "
+            f"{most:.3g} times); lower {settings.KEY}.threshold, or raise {settings.KEY}.cost"
         )
-    factors = {}
-    for site, (each, count) in chosen.items():
-        factors[site] = _without(each.found.first(count), settings.side)
-    return Project(factors)
+    return {site: _without(each.found.first(count), settings.side) for site, (each, count) in chosen.items()}
 
 
 def _spectrum(material: Material, settings: ProjectEdit, site: Site) -> Spectrum:
     weight = material.weight(site).double()
-    memorized, retained = (_moment(material, prompts, site) for prompts in ("memorized", "retained"))
+    memorized, retained = (moment_of(material, prompts, site, settings.KEY) for prompts in ("memorized", "retained"))
     if settings.side == "outputs":
         memorized, retained = (weight @ moment @ weight.T for moment in (memorized, retained))
     try:
         found = directions(memorized, blurred(ridged(retained, settings.ridge), settings.obliqueness))
     except ValueError as error:
-        raise ExciseError(f"edit.project: {site.name}: {error}; raise edit.project.ridge") from error
+        raise ExciseError(f"{settings.KEY}: {site.name}: {error}; raise {settings.KEY}.ridge") from error
     through = weight if settings.side == "inputs" else torch.eye(len(retained), dtype=torch.float64)
     energy = torch.einsum("on,nm,om->", through, retained, through)
     return Spectrum(site, found, deletion_costs(found, through, retained) / energy)
 
 
-def _moment(material: Material, prompts: str, site: Site) -> Tensor:
+def moment_of(material: Material, prompts: str, site: Site, key: str) -> Tensor:
+    """E[x xᵀ] of a site's inputs over a set of prompts: ``(neurons, neurons)`` float64.
+
+    Raises:
+        ExciseError: it is not finite; names ``key``, the method's section of the recipe.
+    """
     found = material.statistic("second_moment", prompts, site)
     assert isinstance(found, SecondMoment)
     moment = mean_product(found)
     if not bool(moment.isfinite().all()):
         raise ExciseError(
-            f"edit.project: the inputs' second moments at {site.name} over {prompts} prompts are not finite; set "
+            f"{key}: the inputs' second moments at {site.name} over {prompts} prompts are not finite; set "
             "model.dtype = 'float32' and run again"
         )
     return moment
@@ -119,7 +127,7 @@ def _count(spectrum: Spectrum, settings: ProjectEdit) -> int:
     if settings.directions is not None:
         if settings.directions > len(values):
             raise ExciseError(
-                f"edit.project.directions = {settings.directions}: {spectrum.site.name} has {len(values)} of its "
+                f"{settings.KEY}.directions = {settings.directions}: {spectrum.site.name} has {len(values)} of its "
                 f"{settings.side}; ask for fewer"
             )
         return settings.directions
@@ -129,11 +137,11 @@ def _count(spectrum: Spectrum, settings: ProjectEdit) -> int:
     return count
 
 
-def _without(found: Directions, side: str) -> Callable[[Tensor], Tensor]:
+def _without(found: Directions, side: str) -> Factor:
     if side == "inputs":
         return lambda weight: weight - (weight @ found.patterns) @ found.readouts.T
     return lambda weight: weight - found.patterns @ (found.readouts.T @ weight)
 
 
-def _multiplied(matrix: Tensor, side: str) -> Callable[[Tensor], Tensor]:
+def _multiplied(matrix: Tensor, side: str) -> Factor:
     return (lambda weight: weight @ matrix) if side == "inputs" else (lambda weight: matrix @ weight)

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections import ChainMap
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from excise.job.notes import notes_of
 from excise.job.preflight import check_inputs, check_space, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.sequence import STAGES, Fingerprints, Stage
-from excise.prompts.sets import prompt_sets
+from excise.prompts.sets import PromptSets, prompt_sets
 from excise.recipe import Recipe, load_recipe
 from excise.recipe.text import to_toml
 from excise.report.terminal import as_text
@@ -52,6 +53,7 @@ def run_job(
     fresh: bool = False,
     say: Say = print,
     demand: Demand | None = None,
+    deal: Callable[[Recipe], PromptSets] = prompt_sets,
 ) -> Run:
     """Run the stages up to ``until`` that are not done yet.
 
@@ -64,6 +66,8 @@ def run_job(
         fresh: recompute everything, whatever is there.
         say: is told each step.
         demand: what to collect; None is what the recipe asks for.
+        deal: gives the prompts that the job may read. A job on others than the recipe's comes to no verdict, and says
+            nothing of what one would lack.
 
     Raises:
         ExciseError: a fault in the recipe, its inputs or the folder; raised before long work where that can be.
@@ -81,13 +85,14 @@ def run_job(
         recipe, sources = local_recipe(recipe, run, processes)
         progress = JobProgress(say, [stage.name for stage in stages])
         heard = progress if processes.leads else Silence()
-        context = Context(recipe, prompt_sets(recipe), run, demand or demand_of(recipe), processes, heard)
+        context = Context(recipe, deal(recipe), run, demand or demand_of(recipe), processes, heard)
         check_inputs(context)
         if not processes.leads:
             _follow(context, stages)
             return run
         brought = [f"{key}: {origin}" for key, origin in sources.items()]
-        for note in (*brought, *notes_of(context)):
+        notes = notes_of(context) if deal is prompt_sets else context.sets.notes
+        for note in (*brought, *notes):
             progress.say(note)
         if not sources:
             stack.enter_context(locked(run))

@@ -1,211 +1,245 @@
-"""Choosing settings without the held-out prompts: cross-validation among the groups that locating may see.
+"""Choosing an edit without the prompts that a verdict rests on: cross-validation among the located groups.
 
-For each setting and each group, the subspace is located on the *other* groups, zeroed in memory, and the left-out
-group's prompts are replayed. Usefulness is measured on the recipe's ``ordinary`` prompts that serve neither as contrast
-nor in validation: the control groups. Nothing here reads the held-out or the judged prompts.
+Each candidate is judged by `excise.job.crossed`; what comes back is set against what is damaged, and what the recipe's
+limits say is marked. Prompts that are held out or judged, and seeds of validation, are not read (`swept_sets`).
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from diffusers import DiffusionPipeline
-from torch import Tensor
-from tqdm import tqdm
+from rich.console import Console
 
-from excise.attacks.replay import replay
-from excise.diffusion.load import denoiser, pick_device, pick_dtype
-from excise.diffusion.patching import patched
-from excise.diffusion.sites import Site
-from excise.edits import Masks, changes_of, method
+from excise.checkpoint import Checkpoint
+from excise.edits import METHODS
 from excise.errors import ExciseError
-from excise.job.grids import GRIDS, demand_of_grid, describe
+from excise.files.hashing import hash_json, hash_path
+from excise.files.writing import write_bytes, write_text
+from excise.job.crossed import Crossed, check_pictured
+from excise.job.fingerprints import hash_code, hash_prompts, hash_settings
+from excise.job.grids import COMPARED, Candidate, candidates_of, demand_of_grid
+from excise.job.preflight import check_attacks
 from excise.job.progress import Say
 from excise.job.runner import default_folder, local_recipe, run_job
-from excise.mathematics.column_energy import ColumnEnergy
-from excise.mathematics.contrast import scores_of
-from excise.mathematics.wanda import vote
-from excise.measures.agreement import judge_images
-from excise.measures.drift import edit_distances, seed_distances
-from excise.measures.replication import Rule, load_target
-from excise.prompts.prompt import Prompt
-from excise.prompts.questions import Kind
+from excise.prompts.questions import questions_of
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import Locate, load_recipe
+from excise.prompts.swept import swept_sets
+from excise.recipe import Edit, Locate, Recipe, load_recipe
+from excise.recipe.text import to_toml
+from excise.report.swept import as_csv, front_figure, rows_of, sweep_table
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
-from excise.run.statistics import StatisticsFile, contrast_of
+from excise.run.results import read_model, write_model
+from excise.run.swept import Swept, SweptSetting
 from excise.sources.bring import is_elsewhere, pinned
 from excise.stages.context import Context
-from excise.stages.locate import select
+from excise.verdict.front import Standing, came_back, choose, damaged, standings
+from excise.verdict.models import ModelResult, Threshold
 
-FIRST_SEED = 9_000
-"""First seed of the images a sweep makes; validation uses others."""
-
-
-def masks_for(
-    settings: Locate, statistics: StatisticsFile, groups: Iterable[int], sites: tuple[Site, ...], network: Any
-) -> dict[str, Tensor]:
-    """Masks located on the pooled memorized ``groups``, by the stages' own functions."""
-    chosen = list(groups)
-    found = {}
-    for site in sites:
-        weight = site.matrix(network.get_parameter(site.tensor)).detach().cpu()
-        energies = statistics.energies("memorized", settings.rows, site.name)
-        (contrast,) = statistics.energies(contrast_of(settings), settings.rows, site.name)
-        scores = scores_of(ColumnEnergy.merge([energies[group] for group in chosen]), contrast)
-        found[site.name] = vote(select(settings, weight, scores, site), settings.vote)
-    return found
+_SETTINGS = (
+    "model.dtype", "model.device", "model.offload", "sampling", "validate",
+    *(f"collect.{key}" for key in ("calls", "groups", "noise", "seed", "chunk")),
+)  # fmt: skip
+"""Keys that the numbers of every setting depend on."""
 
 
-def check_pictured(sets: PromptSets) -> None:
-    """Refuse groups that have nothing to be compared with: each is left out once, and asked for its images.
+@dataclass(frozen=True)
+class Extent:
+    """How much is drawn."""
 
-    Raises:
-        ExciseError: no prompt of a group names a training image.
-    """
-    bare = sum(not any(prompt.image for prompt in group) for group in sets.located)
-    if bare:
-        raise ExciseError(
-            f"prompts.memorized: {bare} of {len(sets.located)} groups have no prompt with a training image (column "
-            "image), and a sweep compares settings by what they bring back; name images, or lower collect.groups"
-        )
+    seeds: int = 2
+    """Images of each memorized prompt."""
+    ordinary: int = 32
+    """Ordinary prompts, and neighbours, by which usefulness is measured."""
+    search: int = 0
+    """Images that are searched for by embeddings."""
 
 
-class Sweep:
-    """Base model, its reference images, and the statistics of a collected run."""
-
-    def __init__(self, context: Context, seeds: int, ordinary: int) -> None:
-        """Load the base and draw its images; the context's run is collected.
-
-        Raises:
-            ExciseError: the run has no statistics; as `check_pictured`.
-        """
-        self.recipe, self.sets = context.recipe, context.sets
-        check_pictured(self.sets)
-        self.statistics = StatisticsFile(context.run)
-        device = pick_device(self.recipe.model.device)
-        self.pipeline: DiffusionPipeline = context.base.load(pick_dtype(self.recipe.model.dtype, device), device)
-        self.network = denoiser(self.pipeline)
-        self.sites = context.base.sites(self.recipe.collect.sites)
-        self.rule = Rule.of(self.recipe.validate_)
-        self.seeds = range(FIRST_SEED, FIRST_SEED + seeds)
-        control = [prompt.text for group in self.sets.control for prompt in group]
-        spare = [prompt.text for prompt in self.sets.contrast]
-        self.ordinary = (control + spare)[:ordinary]
-        self.base = self._images(self.ordinary, 2)
-        self.apart = seed_distances(self.base).mean().item()
-
-    def _images(self, texts: list[str], seeds: int) -> Tensor:
-        made = replay(self.pipeline, texts, range(FIRST_SEED, FIRST_SEED + seeds), self.recipe.sampling)
-        return made.float() / 255.0
-
-    def base_row(self) -> dict[str, Any]:
-        """The unedited model, judged in the same way."""
-        rates = self._rates([prompt for group in self.sets.located for prompt in group])
-        return {"setting": "base", "changed": 0.0, **rates, **self._usefulness(self.base)}
-
-    def row(self, settings: Locate) -> dict[str, Any]:
-        """One setting, cross-validated; the rates are means over the left-out groups' (image, seed) pairs."""
-        hits: dict[str, list[float]] = {}
-        changed, usefulness = [], []
-        groups = range(len(self.sets.located))
-        for left_out in groups:
-            others = [group for group in groups if group != left_out]
-            masks = masks_for(settings, self.statistics, others, self.sites, self.network)
-            changed.append(sum(int(mask.sum()) for mask in masks.values()))
-            edit = method("zero").fit(Masks(None, self.sites, masks))
-            with patched(self.network, changes_of(edit)):
-                for kind, found in self._hits(list(self.sets.located[left_out])).items():
-                    hits.setdefault(kind, []).extend(found)
-                part = slice(left_out, None, len(groups))  # each fold judges its share of the ordinary prompts
-                usefulness.append(self._usefulness(self._images(self.ordinary[part], 2), part))
-        entries = sum(site.outputs * site.neurons for site in self.sites)
-        mean = {key: sum(fold[key] for fold in usefulness) / len(usefulness) for key in usefulness[0]}
-        rates = {kind: sum(found) / len(found) for kind, found in sorted(hits.items()) if found}
-        return {"setting": "", "changed": sum(changed) / len(changed) / entries, **rates, **mean}
-
-    def _hits(self, asked: list[Prompt]) -> dict[str, list[float]]:
-        prompts = [prompt for prompt in asked if prompt.image]
-        images = self._images([prompt.text for prompt in prompts], len(self.seeds))
-        found: dict[str, list[float]] = {kind: [] for kind in Kind}
-        for prompt, made in zip(prompts, images, strict=True):
-            target = load_target(prompt, *made.shape[-2:])
-            found[prompt.kind].append(self.rule.replicated(made, target).float().mean().item())
-        return found
-
-    def _rates(self, prompts: list[Prompt]) -> dict[str, float]:
-        return {kind: sum(found) / len(found) for kind, found in sorted(self._hits(prompts).items()) if found}
-
-    def _usefulness(self, images: Tensor, part: slice = slice(None)) -> dict[str, float]:
-        drift = edit_distances(images, self.base[part]).mean().item() / self.apart
-        if self.recipe.validate_.judge is None:
-            return {"drift": drift}
-        judged = judge_images(self.recipe.validate_.judge, images, self.ordinary[part])
-        answers = [answer for row in judged if row is not None for answer in row]
-        return {"agreement": sum(answers) / len(answers), "drift": drift}
-
-
-def sweep_recipe(recipe_path: Path, out: Path | None, seeds: int, ordinary: int, grid: str, say: Say = print) -> Path:
-    """Compare the settings of a grid for one recipe; collects what they need first.
+def sweep_recipe(
+    recipe_path: Path,
+    out: Path | None,
+    extent: Extent,
+    grid: str = "small",
+    families: Sequence[str] = (),
+    say: Say = print,
+) -> Run:
+    """Compare the edits of a grid for one recipe; collects what they need first.
 
     Args:
         recipe_path: the recipe.
         out: the run's folder; ``runs/<name>`` if None.
-        seeds: images for each left-out prompt.
-        ordinary: ordinary prompts for usefulness.
-        grid: one of `GRIDS`.
+        extent: how much is drawn.
+        grid: one of `excise.job.grids.GRIDS`.
+        families: of sites; none is the recipe's own.
         say: is told each step.
 
     Raises:
-        ExciseError: as `excise.job.runner.run_job`.
+        ExciseError: as `excise.job.runner.run_job`; groups without a training image; a search that cannot be made.
     """
     recipe = load_recipe(recipe_path)
+
+    def deal(given: Recipe) -> PromptSets:
+        return swept_sets(prompt_sets(given), extent.ordinary)
+
     if not is_elsewhere(recipe):
-        check_pictured(prompt_sets(recipe))  # before long work
-    settings = list(GRIDS[grid](recipe))
-    run, demand = Run(out or default_folder(recipe)), demand_of_grid(settings)
-    collected = run_job(recipe_path, run.sweep_run().folder, "collect", say=say, demand=demand)
-    with locked(collected):
-        local, _ = local_recipe(pinned(recipe, load_record(collected).sources), collected)
-        context = Context(local, prompt_sets(local), collected, demand)
-        return run_sweep(context, run.sweep_table, seeds, ordinary, settings)
+        check_pictured(deal(recipe))  # before long work
+    run, local, collected = Run(out or default_folder(recipe)), recipe, {}
+    candidates: list[Candidate] = []
+    with ExitStack() as stack:
+        for family in families or (recipe.collect.sites,):
+            own = local.model_copy(update={"collect": local.collect.model_copy(update={"sites": family})})
+            found = candidates_of(own, grid)
+            demand = demand_of_grid(own, found)
+            folder = run.sweep_run(family).folder
+            collected[family] = run_job(own, folder, "collect", say=say, demand=demand, deal=deal)
+            stack.enter_context(locked(collected[family]))
+            if is_elsewhere(local):
+                there = load_record(collected[family]).sources
+                local, _ = local_recipe(pinned(recipe, there), collected[family])
+            candidates += found
+        context = Context(local, deal(local), run, demand)
+        swept = run_sweep(context, collected, extent, candidates, say)
+    conclude(recipe, run, swept, say)
+    return run
 
 
-def run_sweep(context: Context, table: Path, seeds: int, ordinary: int, settings: Iterable[Locate]) -> Path:
-    """Judge every setting and write ``table``, row by row; settings already in it are kept.
+def run_sweep(
+    context: Context,
+    collected: Mapping[str, Run],
+    extent: Extent,
+    candidates: Sequence[Candidate],
+    say: Say = print,
+) -> Swept:
+    """Judge every candidate and write ``sweep.json`` after each; what is there already, of the same basis, is kept.
 
     Args:
-        context: of a run that is collected.
-        table: where the rows go.
-        seeds: images for each left-out prompt.
-        ordinary: ordinary prompts for usefulness.
-        settings: what is judged.
+        context: of the run that the results go into, on prompts that a sweep may read.
+        collected: runs with statistics, by family of sites.
+        extent: how much is drawn.
+        candidates: what is judged.
+        say: is told of each that is done, and about how long the others will take.
     """
-    done: dict[str, dict[str, str]] = {}
-    if table.exists():
-        with table.open(encoding="utf-8", newline="") as file:
-            done = {row["setting"]: row for row in csv.DictReader(file)}
-    sweep = Sweep(context, seeds, ordinary)
-    columns = ["setting", "changed", "verbatim", "template", "agreement", "drift"]
-    with table.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-        if not done:
-            writer.writeheader()
-        if "base" not in done:
-            writer.writerow(_rounded(sweep.base_row()))
-        for setting in tqdm(list(settings), desc="sweep", disable=None):
-            name = describe(setting)
-            if name not in done:
-                done[name] = {}
-                writer.writerow(_rounded(sweep.row(setting) | {"setting": name}))
-                file.flush()
-    return table
+    recipe, run = context.recipe, context.run
+    check_pictured(context.sets)
+    if extent.search:
+        attack = recipe.attack.model_copy(
+            update={
+                "methods": ("replay", "embedding"),
+                "embedding": recipe.attack.embedding.model_copy(update={"starts": ("caption",)}),
+            }
+        )
+        check_attacks(recipe.model_copy(update={"attack": attack}), context.base, questions_of(context.sets))
+    basis = basis_of(context, extent)
+    swept = read_model(run.sweep, Swept) if run.sweep.is_file() else None
+    if swept is None or swept.basis != basis:
+        swept = None
+    done = {setting.name for setting in swept.settings} if swept else set()
+    left = [candidate for candidate in candidates if candidate.name not in done]
+    if swept is not None and not left:
+        return swept
+    crossed = Crossed(context, collected, extent.seeds, extent.search)
+    if swept is None:
+        swept = _begun(context, basis, crossed.base())
+    started = time.monotonic()
+    for number, candidate in enumerate(left, start=1):
+        setting = _judged(crossed, candidate)
+        swept = swept.model_copy(update={"settings": (*swept.settings, setting)})
+        write_model(run.sweep, swept)
+        rest = (time.monotonic() - started) / number * (len(left) - number)
+        say(f"setting {number} of {len(left)}, {setting.name}: {_found(setting)}; about {rest / 60:.0f} min left")
+    return swept
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()}
+def _found(setting: SweptSetting) -> str:
+    if setting.result is None:
+        return f"not possible, {setting.refused}"
+    return f"{100 * came_back(setting.result):.1f} % come back, damage {damaged(setting.result):.2f}"
+
+
+def _begun(context: Context, basis: str, base: ModelResult) -> Swept:
+    settings = context.recipe.validate_
+    kinds = sorted({prompt.kind for group in context.sets.located for prompt in group if prompt.image})
+    rule = Threshold(value=settings.threshold, ssim=settings.ssim, tiles=settings.tiles, never_seen=None)
+    return Swept(basis=basis, kinds=tuple(kinds), threshold=rule, base=base, settings=())
+
+
+def _judged(crossed: Crossed, candidate: Candidate) -> SweptSetting:
+    started, result, refused = time.monotonic(), None, None
+    try:
+        result = crossed.edited(candidate)
+    except ExciseError as error:  # of this edit on this checkpoint; the others go on
+        refused = str(error)
+    return SweptSetting(
+        name=candidate.name,
+        sites=candidate.sites,
+        method=candidate.edit.method,
+        control=candidate.control,
+        settings={key: getattr(candidate, key).model_dump(mode="json") for key in ("locate", "edit")},
+        result=result,
+        refused=refused,
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def basis_of(context: Context, extent: Extent) -> str:
+    """Hash of all that a setting's numbers depend on, beside the setting."""
+    recipe, sets = context.recipe, context.sets
+    prompts = [getattr(sets, name) for name in ("located", "contrast", "judged", "neighbours", "neighbours_judged")]
+    settings = (*_SETTINGS, *(("attack.embedding",) if extent.search else ()))
+    return hash_json(
+        {
+            "model": Checkpoint.open(recipe.model.path).hashes(),
+            "settings": hash_settings(recipe, settings),
+            "judge": hash_path(recipe.validate_.judge) if recipe.validate_.judge else "",
+            "prompts": hash_prompts(prompts, True),
+            "code": hash_code("excise.job.crossed", "excise.stages.collect", *(METHODS[name] for name in COMPARED)),
+            "extent": [extent.seeds, extent.ordinary, extent.search],
+        }
+    )
+
+
+def conclude(recipe: Recipe, run: Run, swept: Swept, say: Say) -> Standing | None:
+    """Write table, picture and the chosen recipe, and say what was chosen. The limits are the recipe's of now."""
+    results = {one.name: one.result for one in swept.settings if one.result is not None}
+    aside = {one.name for one in swept.settings if one.control}
+    found = standings(swept.base, results, aside, swept.threshold, swept.kinds, recipe.verdict)
+    best = choose(found, aside)
+    chosen = best.name if best else None
+    rows = list(rows_of(swept, found, chosen))
+    write_text(run.sweep_table, as_csv(rows))
+    write_bytes(run.sweep_front, front_figure(swept, found, chosen))
+    Console().print(sweep_table(rows))
+    if best is None:
+        run.chosen.unlink(missing_ok=True)
+        say("none of the settings could be made: nothing is chosen")
+        return None
+    told = _told(best, len(found) - len(aside & results.keys()))
+    setting = next(one for one in swept.settings if one.name == best.name)
+    locate, edit = Locate.model_validate(setting.settings["locate"]), Edit.model_validate(setting.settings["edit"])
+    made = Candidate(setting.sites, locate, edit).applied(recipe)
+    text = to_toml(made.model_copy(update={"name": f"{recipe.name}-chosen"}))
+    write_text(run.chosen, "".join(f"# {line}\n" for line in told) + "\n" + text)
+    for line in told:
+        say(line)
+    for path in (run.sweep_table, run.sweep_front, run.chosen):
+        say(f"  {path}")
+    return best
+
+
+def _told(best: Standing, count: int) -> list[str]:
+    lines = [f"chosen of {count} settings by cross-validation among the located prompts: {best.name}"]
+    lines.append(f"{100 * best.back:.1f} % of memorized images come back, at a damage (drift) of {best.damage:.2f}")
+    if best.exceeded:
+        names = ", ".join(dict.fromkeys(f"verdict.{check.name}" for check in best.exceeded))
+        lines.append(f"no setting keeps to every limit of the recipe; this one exceeds the fewest: {names}")
+    else:
+        lines.append("it exceeds no limit of the recipe")
+    if best.unmeasured:
+        names = ", ".join(dict.fromkeys(f"verdict.{check.name}" for check in best.unmeasured))
+        lines.append(f"not measured: {names}")
+    return lines

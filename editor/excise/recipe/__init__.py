@@ -15,15 +15,26 @@ from excise.recipe.attacks import Attack, Embedding
 from excise.recipe.fields import HUB, Section, Source, hub_address
 from excise.recipe.inputs import Model, Prompts, Sampling
 from excise.recipe.judgement import Validate, Verdict
-from excise.recipe.method import PUBLISHED, Collect, Edit, Locate, ProjectEdit, RandomEdit, ScopedEdit, UnlearnEdit
+from excise.recipe.method import (
+    PUBLISHED,
+    Collect,
+    CompensateEdit,
+    Edit,
+    Locate,
+    ProjectEdit,
+    RandomEdit,
+    ScopedEdit,
+    UnlearnEdit,
+)
 from excise.recipe.publishing import Release
 from excise.recipe.search import Search, StepwiseSearch
 from excise.recipe.searches import PromptSearch, Relearn, Revive, Samplers
 
 __all__ = [
-    "HUB", "PUBLISHED", "Attack", "Collect", "Edit", "Embedding", "Locate", "Model", "ProjectEdit", "PromptSearch",
-    "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers", "Sampling", "ScopedEdit",
-    "Search", "Section", "Source", "StepwiseSearch", "UnlearnEdit", "Validate", "Verdict", "hub_address", "load_recipe",
+    "HUB", "PUBLISHED", "Attack", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate", "Model", "ProjectEdit",
+    "PromptSearch", "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers", "Sampling",
+    "ScopedEdit", "Search", "Section", "Source", "StepwiseSearch", "UnlearnEdit", "Validate", "Verdict", "hub_address",
+    "load_recipe",
 ]  # fmt: skip
 
 

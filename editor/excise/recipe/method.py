@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,9 +13,10 @@ from excise.recipe.search import no_twice
 class Collect(Section):
     """The statistics."""
 
-    sites: Literal["ffn", "ffn_first", "cross_value", "cross_key"] = "ffn"
+    sites: Literal["ffn", "ffn_first", "cross_value", "cross_key", "cross_output", "self_output"] = "ffn"
     """Layers looked at and edited in every transformer block: the FFN's second linear layer, as published; its first;
-    or the value or key projection of the cross-attention to the text."""
+    the value or key projection of the cross-attention to the text, or its last layer; or the last layer of the image's
+    attention to itself (of joint attention, to both)."""
     calls: Positive = 10
     """Denoiser calls looked at, from the first; denoising stops after them."""
     groups: Annotated[int, Field(ge=2)] = 4
@@ -70,6 +71,9 @@ class RandomEdit(Section):
 class ProjectEdit(Section):
     """Settings of the edit ``project``. λ says how many times as much a direction is used by memorized prompts."""
 
+    KEY: ClassVar[str] = "edit.project"
+    """Where they are in a recipe."""
+
     side: Literal["inputs", "outputs"] = "inputs"
     """Whether directions of what enters the sites are deleted, or of what leaves them."""
     threshold: Annotated[float, Field(gt=0.0)] = 30.0
@@ -86,6 +90,32 @@ class ProjectEdit(Section):
     whatever kept ones do (0), which is an orthogonal projection; then choose by cost or number, since λ means less."""
     ridge: Annotated[float, Field(gt=0.0)] = 1e-3
     """γ in units of the mean eigenvalue of the kept prompts' second moment, which is added to it."""
+
+
+class CompensateEdit(ProjectEdit):
+    """Settings of the edit ``compensate``: something is dropped, then the responses of kept prompts are restored.
+
+    Those of ``project`` say which directions are dropped, where directions are; ``ridge`` also how much of what no
+    prompt tells of stays dropped.
+    """
+
+    KEY: ClassVar[str] = "edit.compensate"
+    """Where they are in a recipe."""
+    dropped: Literal["located", "directions"] = "located"
+    """What is dropped first: the located weights, as by ``zero``; or directions, as by ``project``."""
+    importance: Annotated[float, Field(ge=0.0)] = 1.0
+    """β: weight of keeping memorized prompts at the responses of the weight with a part dropped. At 0 only kept prompts
+    count, which is known to bring memorized images back."""
+    held: bool = False
+    """Whether located weights stay zero, so that only the others make up for them; where entries are located each row
+    is solved alone, which is slow on wide layers. Dropped directions cannot be held: as they are deleted already, kept
+    responses change the least."""
+
+    @model_validator(mode="after")
+    def _holds_entries(self) -> Self:
+        if self.held and self.dropped == "directions":
+            raise ValueError('held = true holds located weights: set dropped = "located", or leave held out')
+        return self
 
 
 class ScopedEdit(Section):
@@ -165,14 +195,17 @@ class UnlearnEdit(ScopedEdit):
 class Edit(Section):
     """What is done to the weights of the located sites."""
 
-    method: Literal["zero", "random", "project", "unlearn"] = "zero"
+    method: Literal["zero", "random", "project", "compensate", "unlearn"] = "zero"
     """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
-    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept; ``unlearn``
-    trains the denoiser, under attack, to draw something else."""
+    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept; ``compensate``
+    does as ``zero`` or ``project``, and gives back what kept prompts need; ``unlearn`` trains the denoiser, under
+    attack, to draw something else."""
     random: RandomEdit = RandomEdit()
     """Settings of ``random``."""
     project: ProjectEdit = ProjectEdit()
     """Settings of ``project``."""
+    compensate: CompensateEdit = CompensateEdit()
+    """Settings of ``compensate``."""
     unlearn: UnlearnEdit = UnlearnEdit()
     """Settings of ``unlearn``."""
 

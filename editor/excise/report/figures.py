@@ -183,8 +183,13 @@ def _mean_over_calls(matrices: Any) -> Any:
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
-def as_uri(figure: Figure) -> str:
-    """A figure as an SVG in a data URI."""
+def as_svg(figure: Figure) -> bytes:
+    """A figure as an SVG, the same bytes each time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def as_uri(figure: Figure) -> str:
+    """A figure as an SVG in a data URI."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(as_svg(figure)).decode()}"

@@ -73,8 +73,14 @@ class Run:
     """The recipe of a run that came to its end, word for word."""
     release = Place("release")
     """The release folder of an accepted run; it goes when a stage runs again."""
+    sweep = Place("sweep.json")
+    """What a sweep found, a setting at a time."""
     sweep_table = Place("sweep.csv")
-    """What a sweep found, a row per setting."""
+    """The same as a table, the best setting first."""
+    sweep_front = Place("front.svg")
+    """What comes back against what is damaged, as a picture."""
+    chosen = Place("chosen.toml")
+    """The recipe with the settings that a sweep chose."""
 
     def __init__(self, folder: Path) -> None:
         """Name the folder."""
@@ -92,6 +98,6 @@ class Run:
         """Folder of a checkpoint that was fetched or converted, by its key in ``[model]``."""
         return self.folder / BROUGHT[key]
 
-    def sweep_run(self) -> Run:
-        """The run that a sweep collects in: settings need more statistics than the recipe's own."""
-        return Run(self.folder / "sweep")
+    def sweep_run(self, family: str) -> Run:
+        """The run that a sweep collects in for a family of sites: settings need more statistics than the recipe's."""
+        return Run(self.folder / "sweep" / family)

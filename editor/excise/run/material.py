@@ -76,6 +76,9 @@ class RunMaterial:
         """
         if not self.needs.subspace:
             raise KeyError("the method's NEEDS do not name the subspace")
+        return self._mask(site)
+
+    def _mask(self, site: Site) -> Tensor:
         return self._masks[site.name]
 
     def statistic(self, kind: str, prompts: str, site: Site) -> Statistic:
@@ -88,9 +91,10 @@ class RunMaterial:
             raise KeyError(f"the method's NEEDS do not name the statistic {kind!r} of {prompts} prompts")
         if prompts == "retained":
             names = [name for name in RETAINED if self._statistics.groups(name)]
-            kept = [self._statistics.total(kind, name, self.rows, site.name) for name in names]
-            return STATISTICS[kind].merge(kept)
-        name = self.contrast if prompts == "contrast" else prompts
+            return STATISTICS[kind].merge([self._total(kind, name, site) for name in names])
+        return self._total(kind, self.contrast if prompts == "contrast" else prompts, site)
+
+    def _total(self, kind: str, name: str, site: Site) -> Statistic:
         return self._statistics.total(kind, name, self.rows, site.name)
 
     def weight(self, site: Site) -> Tensor:
