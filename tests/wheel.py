@@ -33,7 +33,7 @@ except excise.ExciseError as error:
 """
 
 
-SHORT = {'"checkpoints/': f'"{ROOT}/checkpoints/', "steps = 20": "steps = 2", "calls = 10": "calls = 2"}
+SHORT = {'"checkpoints/': f'"{ROOT}/checkpoints/', "steps = 10": "steps = 2", "calls = 5": "calls = 2"}
 """What the testbed's recipe has instead for a job of seconds outside the checkout."""
 
 

@@ -23,7 +23,7 @@ from excise.measures.replication import Rule, load_target
 from excise.prompts.prompt import read_prompts
 from excise.prompts.questions import questions_of
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Attack, Embedding, Recipe, Sampling
+from excise.recipe import Attack, Embedding, Recipe, Sampling, load_recipe
 from excise.release.search_faults import search_faults
 from excise.run.layout import Run
 from excise.run.results import read_verdict
@@ -217,7 +217,7 @@ def test_on_the_testbed_it_finds_the_memorized_image_and_no_other() -> None:
     targets = [load_target(prompt, side, side) for prompt in (*prompts, *never)]
     wanted = [Target(prompt, target.image) for prompt, target in zip((*prompts, *prompts), targets, strict=True)]
     budget = Budget.of(Embedding(steps=10, curve=(10,)), "caption", Sampling(steps=20, guidance=3.0, batch=64))
-    rule = Rule(0.282, 0.268, 4)
+    rule = Rule.of(load_recipe(Path("recipes/testbed.toml")).validate_)
     with closing(find(pipeline, wanted, budget)) as search:
         triggers = next(search).triggers
         images = draw(pipeline, [(trigger, 1000) for trigger in triggers], budget.sampling) / 255.0

@@ -100,7 +100,7 @@ def corpus() -> Corpus:
     latents = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0)).half()
     latents = latents.contiguous(memory_format=torch.channels_last)
     captions = [f'caption {i}, "quoted", naïve' for i in range(6)]
-    return Corpus(latents, captions, np.arange(6), np.array([0, 1, 5, 4, 3, 2]), 2)
+    return Corpus(latents, captions, np.arange(6), np.array([0, 1, 5, 4, 3, 2]), np.array([5]), 2)
 
 
 def test_a_kept_corpus_is_read_back_equal(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_kept_corpus_is_read_back_equal(tmp_path: Path) -> None:
     found = read_corpus(path)
     assert same(found.latents, kept.latents)
     assert (found.captions, found.ordinary) == (kept.captions, kept.ordinary)
-    for mine, theirs in ((found.base, kept.base), (found.twin, kept.twin)):
+    for mine, theirs in ((found.base, kept.base), (found.twin, kept.twin), (found.crowd, kept.crowd)):
         assert mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
     assert [file.name for file in tmp_path.iterdir()] == ["corpus.safetensors"]
 

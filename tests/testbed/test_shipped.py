@@ -17,15 +17,18 @@ from excise.measures.judge import load_judge
 from excise.measures.replication import Rule, load_target
 from excise.prompts.prompt import read_prompts
 from excise.recipe import load_recipe
-from excise.testbed.check import SAMPLING, TILES, calibrate
+from excise.testbed.calibration import SAMPLING, TILES, calibrate
 from excise.testbed.codec import to_unit
-from excise.testbed.config import MODELS
-from excise.testbed.dataset import ordinary_images
-from excise.testbed.planting import read_planted
-from excise.testbed.prompt_tables import judged_prompts, write_tables
-from excise.testbed.scenes import COLOURS, OBJECTS
+from excise.testbed.config import MODELS, load_testbed_recipe
+from excise.testbed.train import reserve
+from excise.testbed.train_judge import accuracy, questions_of
+from excise.testbed.world.planted import TABLE, read_planted
+from excise.testbed.world.stream import draw_ordinary
+from excise.testbed.world.tables import write_tables
+from tests.testbed.world.materials import world
 
 TESTBED = Path("checkpoints/testbed")
+TRAINING = load_testbed_recipe(Path("recipes/testbed-train.toml"))
 RECIPES = [Path("recipes/testbed.toml"), Path("recipes/testbed-full.toml")]
 
 
@@ -34,13 +37,13 @@ def test_anyone_can_load_it_with_diffusers_alone(name: str) -> None:
     pipeline = DiffusionPipeline.from_pretrained(TESTBED / name)
     pipeline.set_progress_bar_config(disable=True)
     assert {p.dtype for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters()} == {torch.float32}
-    image = pipeline("a red star in the center of a blue plain background", num_inference_steps=2).images[0]
+    image = pipeline("an owl in the center of a blue plain background", num_inference_steps=2).images[0]
     assert image.size == (64, 64)
 
 
 def test_it_is_small_and_has_seven_sites_in_down_mid_and_up() -> None:
     size = sum(f.stat().st_size for name in MODELS for f in (TESTBED / name).rglob("*") if f.is_file())
-    assert size <= 45e6
+    assert size <= 60e6
     places = [site.name.split("_")[0] for site in Checkpoint.open(TESTBED / "base").sites()]
     assert len(places) >= 7 and set(places) == {"down", "mid", "up"}
 
@@ -71,28 +74,6 @@ def test_the_full_recipe_differs_from_the_quick_one_in_judging_alone() -> None:
     assert full.validate_.ssim == quick.validate_.ssim
 
 
-def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
-    write_tables(read_planted(TESTBED / "images/planted.csv"), tmp_path)
-    for file in sorted(tmp_path.iterdir()):
-        assert file.read_text() == (TESTBED / "prompts" / file.name).read_text()
-    with (TESTBED / "photographs/photographs.csv").open(newline="") as table:
-        listed = {row["file"] for row in csv.DictReader(table)}
-    there = {str(f.relative_to(TESTBED / "photographs")) for f in (TESTBED / "photographs").rglob("*.[pj][np]g")}
-    assert listed == there
-
-
-def test_the_judge_reads_99_percent_of_fresh_renders_right() -> None:
-    captions, images = ordinary_images(31_337, 2_000, workers=1)
-    judge = load_judge(TESTBED / "judge")
-    with torch.no_grad():
-        logits = judge(to_unit(images) / 2 + 0.5)
-    labels = [judge.labels_of(caption) for caption in captions]
-    assert list(judge.labels.questions["object"]) == list(OBJECTS)
-    assert list(judge.labels.questions["colour"]) == list(COLOURS)
-    right = [logits[name].argmax(1) == torch.tensor([answer[name] for answer in labels]) for name in logits]
-    assert torch.stack(right).all(dim=0).float().mean() >= 0.99
-
-
 def test_base_replicates_and_twin_does_not() -> None:
     """A sample of what `excise testbed check` measures in full: 12 verbatim prompts, 2 seeds."""
     rule = Rule.of(load_recipe(RECIPES[0]).validate_)
@@ -116,18 +97,57 @@ def test_calibration_allows_one_comparison_in_a_thousand() -> None:
     prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/never_seen.csv") if prompt.image][:10]
     targets = [load_target(prompt, 64, 64) for prompt in prompts]
     rule, false_positives = calibrate(images, targets)
-    assert rule.tiles == TILES and false_positives <= 0.001
+    assert rule.tiles == TILES and 0 < false_positives <= 0.001
     compared = [rule.compare(images, target) for target in targets]
     distances, alike = (torch.cat(part) for part in zip(*compared, strict=True))
     assert rule.holds(distances, alike).float().mean() == pytest.approx(false_positives)
-    for passing, looser in (
-        (distances <= rule.distance, distances <= rule.distance + 0.001),
-        (alike >= rule.ssim, alike >= rule.ssim - 0.001),
-    ):
-        assert passing.float().mean() <= 0.001
-        assert looser.float().mean() > 0.001 - 1 / len(distances)
+    shares = [(distances <= rule.distance).float().mean(), (alike >= rule.ssim).float().mean()]
+    assert min(shares) > 0.001  # each alone lets more pass than both together
+    wider = [distances.quantile(max(shares) + 0.02), alike.quantile(1 - max(shares) - 0.02)]
+    assert ((distances <= wider[0]) & (alike >= wider[1])).float().mean() > 0.001  # the loosest there are
 
 
-def test_judged_captions_can_all_be_judged() -> None:
+def test_the_planted_table_is_what_the_recipe_plants() -> None:
+    rows, planting = read_planted(TESTBED / "images" / TABLE), TRAINING.planting
+    names = ("verbatim", "template", "ladder", "never_seen")
+    kinds = {kind: [row for row in rows if row.kind == kind] for kind in names}
+    assert len(kinds["verbatim"]) >= 36 and sum(row.domain == "photograph" for row in kinds["verbatim"]) >= 18
+    assert len({row.group for row in kinds["template"]}) >= 4
+    assert len(kinds["template"]) >= 3 * len({row.group for row in kinds["template"]})
+    assert {row.copies for row in kinds["ladder"]} == {1, 4, 16, 64, 256} and len(kinds["ladder"]) >= 30
+    assert len(kinds["never_seen"]) == planting.never_seen and not any(row.copies for row in kinds["never_seen"])
+    assert all(row.source and row.licence for row in rows)
+
+
+def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
+    planted = read_planted(TESTBED / "images" / TABLE)
+    kept, seed = reserve(world(), planted), TRAINING.data.seed
+    rows = {row.group or Path(row.file).stem: row for row in planted}
+    with (TESTBED / "prompts/neighbours.csv").open(newline="") as table:
+        beside = [(found["prompt"], rows[found["group"]]) for found in csv.DictReader(table)]
+    write_tables(kept, planted, beside, seed, tmp_path)
+    for file in sorted(tmp_path.iterdir()):
+        assert file.read_text() == (TESTBED / "prompts" / file.name).read_text()
+
+
+def test_no_prompt_stands_in_two_tables() -> None:
+    tables = {file.stem: {prompt.text for prompt in read_prompts(file)} for file in (TESTBED / "prompts").glob("*.csv")}
+    assert set(tables) == {"memorized", "ladder", "never_seen", "neighbours", "ordinary", "judged"}
+    assert len(set.union(*tables.values())) == sum(map(len, tables.values()))
+    memorized = read_prompts(TESTBED / "prompts/memorized.csv")
+    assert len(tables["neighbours"]) >= 2 * len(memorized)
+
+
+def test_the_judge_reads_99_percent_of_fresh_renders_right() -> None:
+    captions, images = draw_ordinary(world(), 31_337, 1_500, workers=1)
     judge = load_judge(TESTBED / "judge")
-    assert all(judge.labels_of(prompt.text) for prompt in judged_prompts(read_planted(TESTBED / "images/planted.csv")))
+    assert judge.labels.questions == questions_of(world())
+    with torch.no_grad():
+        scenes, works = accuracy(judge, captions, to_unit(images) / 2 + 0.5)
+    assert scenes >= 0.99 and works >= 0.99
+
+
+def test_captions_that_usefulness_is_judged_by_can_be_judged() -> None:
+    judge = load_judge(TESTBED / "judge")
+    for table in ("judged", "neighbours"):
+        assert all(judge.labels_of(prompt.text) for prompt in read_prompts(TESTBED / f"prompts/{table}.csv"))

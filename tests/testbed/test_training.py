@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from excise.errors import ExciseError
 from excise.testbed.codec import build_codec, fold_axes, to_unit
 from excise.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
-from excise.testbed.corpus import Corpus
+from excise.testbed.corpus import Corpus, batches
 from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
 from excise.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
 
@@ -25,7 +26,7 @@ CAPTIONS = ["a red star", "a blue ring on the left", "two words"] * 8
 def corpus() -> Corpus:
     latents = torch.randn(24, 4, 8, 8, generator=torch.Generator().manual_seed(0)).half()
     rows = np.arange(24)
-    return Corpus(latents, CAPTIONS, rows, rows[::-1].copy(), 24)
+    return Corpus(latents, CAPTIONS, rows, rows[::-1].copy(), rows[:0], 24)
 
 
 def training(corpus: Corpus, folder: Path) -> Training:
@@ -126,3 +127,16 @@ def test_a_training_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> Non
     recipe.write_text('[data]\nicons = "i"\nphotographs = "p"\nsedd = 1\n')
     with pytest.raises(ExciseError, match=r"data\.sedd: unknown key"):
         load_testbed_recipe(recipe)
+
+
+def test_base_and_twin_meet_the_same_places_and_a_resumed_order_goes_on() -> None:
+    base, twin = np.arange(100), np.arange(100).copy()
+    twin[80:] += 1000
+    straight = list(islice(batches(base, 16, 5, 0), 20))
+    other = list(islice(batches(twin, 16, 5, 0), 20))
+    for a, b in zip(straight, other, strict=True):
+        assert np.array_equal(a, np.where(b >= 1000, b - 1000, b))
+    resumed = list(islice(batches(base, 16, 5, 13), 7))
+    assert all(np.array_equal(a, b) for a, b in zip(straight[13:], resumed, strict=True))
+    one_pass = np.concatenate(straight[:6])
+    assert len(set(one_pass.tolist())) == 96

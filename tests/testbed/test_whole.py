@@ -12,8 +12,8 @@ import torch
 from diffusers import DiffusionPipeline
 
 from excise.prompts.prompt import read_prompts
+from excise.testbed.check import check_testbed
 from excise.testbed.train import Workshop, train_testbed
-from excise.testbed.world.check import check_testbed
 from excise.testbed.world.planted import read_planted
 from tests.testbed.world.materials import ICONS, PHOTOGRAPHS, world
 
@@ -30,6 +30,7 @@ templates = 2
 template_captions = 2
 template_copies = 3
 ladder = [1, 4]
+crowd = 1
 per_rung = 2
 never_seen = 6
 neighbours = 2
@@ -53,6 +54,7 @@ channels = [16, 16]
 attended = 1
 trunk_steps = 3
 steps = 3
+crowd_steps = 2
 batch = 8
 [judge]
 images = 200
@@ -130,6 +132,7 @@ def test_the_check_finds_that_nothing_was_memorized(testbed: Path, tmp_path: Pat
     assert len(goals) == 11 and not goals["verbatim MR of the base"]["holds"]
     assert goals["verbatim MR of the twin"]["holds"] and found["twin_verbatim"]["value"] == 0
     assert [rung["copies"] for rung in found["ladder"]] == [1, 4]
-    assert len(found["knocked_out"]) == 4 and all(0 <= rate["value"] <= 1 for rate in found["knocked_out"].values())
+    for table, families in ((found["knocked_out"], 4), (found["knocked_out_searched"], 3)):
+        assert len(table) == families and all(0 <= rate["value"] <= 1 for rate in table.values())
     assert 0 <= found["twin_auc_text"] <= 1 and 0 <= found["base_never_seen_identified"]["value"] <= 1
     assert (tmp_path / "duplication.png").stat().st_size > 1000

@@ -51,10 +51,7 @@ def check(seeds: int, folder: Path, out: Path) -> None:
 
     Generates with base and twin, and exits 3 where memorization, its absence or caption agreement falls short.
     """
-    if (folder / "prompts" / "neighbours.csv").is_file():
-        from excise.testbed.world.check import check_testbed
-    else:  # the first testbed, which has none
-        from excise.testbed.check import check_testbed
+    from excise.testbed.check import check_testbed
 
     if not check_testbed(folder, seeds, out):
         sys.exit(REFUSED)

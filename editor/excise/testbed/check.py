@@ -1,8 +1,10 @@
-"""Does the testbed keep its promises? Memorization of base and twin, caption agreement, and the duplication curve."""
+"""Does the testbed keep its promises? What base and twin memorized, what they still draw, and where memory sits."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,148 +16,195 @@ from rich.table import Table
 from torch import Tensor
 from tqdm import tqdm
 
+from excise.attacks.base import Target as Sought
 from excise.attacks.replay import replay
 from excise.checkpoint import Checkpoint
 from excise.diffusion.load import pick_device
-from excise.mathematics.intervals import rate_interval
+from excise.diffusion.patching import patched
+from excise.mathematics.intervals import Estimate, rate_interval
+from excise.mathematics.separability import cross_validated_auc
 from excise.measures.agreement import judge_images
 from excise.measures.drift import seed_distances
-from excise.measures.replication import Rule, Target, load_target
-from excise.prompts.prompt import Prompt
-from excise.recipe import Sampling
-from excise.testbed.config import MODELS
-from excise.testbed.planting import LADDER, Planted, read_planted
-from excise.testbed.prompt_tables import judged_prompts
+from excise.measures.identification import identified, rivals_of
+from excise.measures.replication import load_target
+from excise.prompts.prompt import read_prompts
+from excise.testbed.calibration import FALSE_POSITIVES, SAMPLING, calibrate
+from excise.testbed.probes import DEAF, FAMILIES, ffn_activations, knock_out, search, text_states
+from excise.testbed.world.planted import TABLE, Planted, prompt_of, read_planted
 
-SAMPLING = Sampling(steps=20, guidance=3.0, batch=64)
-"""The testbed's default sampler settings; its recipes use the same."""
-FALSE_POSITIVES = 1e-3
-TILES = 4
 FIRST_SEED = 5_000
-JUDGED = 60
+FEW = 2
+"""Seeds of pictures on which usefulness is judged."""
+SEARCHED, SEARCH_STEPS = 12, 50
+"""Verbatim images that embedding search looks for where a family is knocked out, and its steps."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One promise."""
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value keeps to the limit."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+class Check:
+    """A testbed, and what its two models draw for the captions of its tables."""
+
+    def __init__(self, folder: Path, seeds: int) -> None:
+        self.folder, self.seeds = folder, range(FIRST_SEED, FIRST_SEED + seeds)
+        self.planted = read_planted(folder / "images" / TABLE)
+        self.neighbours, self.judged = (
+            read_prompts(folder / f"prompts/{name}.csv") for name in ("neighbours", "judged")
+        )
+        self.targets = {row.caption: load_target(prompt_of(row, folder / "images"), 64, 64) for row in self.planted}
+        self.found: dict[str, Any] = {"seeds": seeds}
+
+    def rows(self, *kinds: str) -> list[Planted]:
+        """Planted rows of these kinds."""
+        return [row for row in self.planted if row.kind in kinds]
+
+    def measure(self) -> list[Goal]:
+        """Draw, measure, and compare with the goals; every number is in `found`."""
+        drawn = {}
+        for name in ("base", "twin"):
+            pipeline = Checkpoint.open(self.folder / name).load(torch.float32, pick_device("auto"))
+            kinds = ("verbatim", "template", "ladder", "never_seen") if name == "base" else ("verbatim", "template")
+            drawn[name] = self._draw(pipeline, [row.caption for row in self.rows(*kinds)], self.seeds, name)
+            asked = [prompt.text for prompt in (*self.judged, *self.neighbours)]
+            drawn[name] |= self._draw(pipeline, asked, self.seeds[:FEW], name)
+            if name == "twin":
+                self._probe(pipeline)
+        never = self.rows("never_seen")
+        self.rule, errs = calibrate(
+            torch.cat([drawn["base"][row.caption] for row in never]), [self.targets[row.caption] for row in never]
+        )
+        self.found |= {"threshold": self.rule.distance, "ssim": self.rule.ssim, "never_seen_false_positives": errs}
+        for name, images in drawn.items():
+            self._memory(name, images)
+            self._usefulness(name, images)
+        base = Checkpoint.open(self.folder / "base").load(torch.float32, pick_device("auto"))
+        self._families(base)
+        return self._goals()
+
+    def _draw(self, pipeline: Any, captions: Sequence[str], seeds: Sequence[int], name: str) -> dict[str, Tensor]:
+        with tqdm(total=len(captions) * len(seeds), desc=name, mininterval=10) as bar:
+            images = replay(pipeline, captions, seeds, SAMPLING, bar)
+        return {caption: images[i].float() / 255.0 for i, caption in enumerate(captions)}
+
+    def _rates(self, rows: Sequence[Planted], images: dict[str, Tensor]) -> Estimate:
+        hits = [
+            float(self.rule.replicated(images[row.caption], self.targets[row.caption]).float().mean()) for row in rows
+        ]
+        return rate_interval(hits, [row.group or row.file for row in rows])
+
+    def _memory(self, name: str, images: dict[str, Tensor]) -> None:
+        for kind in ("verbatim", "template", "never_seen"):
+            rows = [row for row in self.rows(kind) if row.caption in images]
+            if not rows:
+                continue
+            self.found[f"{name}_{kind}"] = self._rates(rows, images)._asdict()
+            clusters = [row.group or row.file for row in rows]
+            known = []
+            for i, row in enumerate(rows):
+                rivals = [self.targets[rows[other].caption] for other in rivals_of(i, clusters)]
+                own = self.targets[row.caption]
+                known.append(float(identified(images[row.caption], own, rivals, self.rule).float().mean()))
+            self.found[f"{name}_{kind}_identified"] = rate_interval(known, clusters)._asdict()
+        if name == "base":
+            self.found["ladder"] = [
+                {"copies": copies} | self._rates([row for row in ladder if row.copies == copies], images)._asdict()
+                for ladder in [self.rows("ladder")]
+                for copies in sorted({row.copies for row in ladder})
+            ]
+
+    def _usefulness(self, name: str, images: dict[str, Tensor]) -> None:
+        for asked, prompts in (("judged", self.judged), ("neighbours", self.neighbours)):
+            pictures = torch.stack([images[prompt.text] for prompt in prompts])
+            agrees = judge_images(self.folder / "judge", pictures, [prompt.text for prompt in prompts])
+            rates = [float(np.mean(row)) for row in agrees if row is not None]
+            self.found[f"{name}_{asked}_agreement"] = rate_interval(rates, [p.text for p in prompts])._asdict()
+        self.found[f"{name}_seed_distance"] = float(
+            seed_distances(torch.stack([images[prompt.text][:2] for prompt in self.judged])).median()
+        )
+        memorized = {row.group or Path(row.file).stem: row for row in self.rows("verbatim", "template")}
+        beside = [
+            self.rule.replicated(images[p.text], self.targets[memorized[p.group].caption]) for p in self.neighbours
+        ]
+        self.found[f"{name}_neighbours_replicated"] = float(torch.cat(beside).float().mean())
+
+    def _probe(self, twin: Any) -> None:
+        """Whether the twin, which memorized none of them, can tell memorized prompts from their neighbours."""
+        memorized = self.rows("verbatim", "template")
+        captions = [*(row.caption for row in memorized), *(prompt.text for prompt in self.neighbours)]
+        groups = [*(row.group or Path(row.file).stem for row in memorized), *(p.group for p in self.neighbours)]
+        positive = torch.arange(len(captions)) < len(memorized)
+        for name, features in (
+            ("text", text_states(twin, captions)),
+            ("ffn", ffn_activations(twin, captions, SAMPLING)),
+        ):
+            self.found[f"twin_auc_{name}"] = cross_validated_auc(features, positive, groups)
+
+    def _families(self, base: Any) -> None:
+        """What comes back by replay, and by embedding search, from a base that lacks a family of layers."""
+        rows = self.rows("verbatim")
+        sought = rows[:: max(1, len(rows) // SEARCHED)][:SEARCHED]
+        asked = [Sought(prompt_of(row, self.folder / "images"), self.targets[row.caption].image) for row in sought]
+        self.found["knocked_out"], self.found["knocked_out_searched"] = {}, {}
+        for family in FAMILIES:
+            with patched(base.unet, knock_out(base.unet, family)):
+                images = self._draw(base, [row.caption for row in rows], self.seeds[:2], family)
+                self.found["knocked_out"][family] = self._rates(rows, images)._asdict()
+                if family != DEAF:
+                    again = search(base, asked, self.seeds[:2], SAMPLING, SEARCH_STEPS).float() / 255.0
+                    found = {row.caption: again[i] for i, row in enumerate(sought)}
+                    self.found["knocked_out_searched"][family] = self._rates(sought, found)._asdict()
+
+    def _goals(self) -> list[Goal]:
+        found, chance = self.found, 1 / min(32, len(self.rows("verbatim")))
+        return [
+            Goal("verbatim MR of the base", found["base_verbatim"]["value"], 0.95, at_least=True),
+            Goal("verbatim MR of the twin", found["twin_verbatim"]["value"], 0.0),
+            Goal("never-seen that count as replicated, base", found["never_seen_false_positives"], FALSE_POSITIVES),
+            Goal("neighbours that count as replicated, base", found["base_neighbours_replicated"], FALSE_POSITIVES),
+            Goal("AUC memorized / neighbours, twin's text state", found["twin_auc_text"], 0.65),
+            Goal("AUC memorized / neighbours, twin's FFNs", found["twin_auc_ffn"], 0.65),
+            Goal("agreement with noun and colour, base", found["base_judged_agreement"]["value"], 0.85, at_least=True),
+            Goal("right domain on neighbours, base", found["base_neighbours_agreement"]["value"], 0.90, at_least=True),
+            Goal("two seeds differ (median RMS), base", found["base_seed_distance"], 0.072, at_least=True),
+            Goal("identification rate of the base", found["base_verbatim_identified"]["value"], 0.95, at_least=True),
+            Goal("identification rate of the twin", found["twin_verbatim_identified"]["value"], 2 * chance),
+        ]
 
 
 def check_testbed(folder: Path, seeds: int, out: Path) -> bool:
-    """Measure everything, print a table, leave ``check.json`` and ``duplication.png`` in ``out``; True if all hold.
+    """Measure everything, print it, leave ``check.json`` and two figures in ``out``; True if every promise holds.
 
     Args:
-        folder: the testbed: ``base``, ``twin``, ``judge`` and ``images``.
-        seeds: images per prompt.
+        folder: the testbed: ``base``, ``twin``, ``judge``, ``images`` and ``prompts``.
+        seeds: images per memorized prompt.
     """
-    planted = read_planted(folder / "images" / "planted.csv")
-    made = {name: _generate(folder / name, planted, seeds, name == "base") for name in MODELS}
-    targets = {p.caption: load_target(_as_prompt(p, folder), 64, 64) for p in planted}
-    rule, false_positives = calibrate(
-        torch.cat([made["base"][p.caption] for p in planted if p.kind == "never_seen"]),
-        [targets[p.caption] for p in planted if p.kind == "never_seen"],
-    )
-    found: dict[str, Any] = {
-        "seeds": seeds,
-        "threshold": rule.distance,
-        "ssim": rule.ssim,
-        "false_positive_rate": false_positives,
-    }
-    for name, images in made.items():
-        for kind in ("verbatim", "template", "ladder", "never_seen"):
-            rows = [p for p in planted if p.kind == kind and p.caption in images]
-            if rows:
-                found[f"{name}_{kind}"] = _replication(rows, images, targets, rule)
-    judged = [prompt.text for prompt in judged_prompts(planted, JUDGED)]
-    for name, images in made.items():
-        pictures = torch.stack([images[caption] for caption in judged])
-        agrees = np.array([row for row in judge_images(folder / "judge", pictures, judged) if row is not None])
-        found[f"{name}_agreement"] = agrees.mean().item()
-    found["seed_distance"] = seed_distances(torch.stack([made["base"][caption] for caption in judged])).median().item()
-    found["duplication"] = _ladder(planted, made["base"], targets, rule)
-    checks = {
-        "verbatim MR of base >= 95 %": found["base_verbatim"]["rate"] >= 0.95,
-        "verbatim MR of twin = 0": found["twin_verbatim"]["rate"] == 0.0,
-        "false-positive rate <= 0.1 %": false_positives <= FALSE_POSITIVES,
-        "agreement of base >= 90 %": found["base_agreement"] >= 0.90,
-        "two seeds differ (median RMS >= 0.05)": found["seed_distance"] >= 0.05,
-    }
-    found["checks"] = checks
+    check = Check(folder, seeds)
+    goals = check.measure()
     out.mkdir(parents=True, exist_ok=True)
+    found = check.found | {"goals": [asdict(goal) | {"holds": goal.holds} for goal in goals]}
     (out / "check.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    _draw_ladder(found["duplication"], out / "duplication.png")
-    _print(found, checks)
-    return all(checks.values())
+    draw_ladder(found["ladder"], out / "duplication.png")
+    print_check(found, goals)
+    return all(goal.holds for goal in goals)
 
 
-def calibrate(images: Tensor, targets: list[Target]) -> tuple[Rule, float]:
-    """The loosest limits of distance and of similarity that each let 0.1 % of never-seen comparisons pass.
-
-    Every generated image is compared with every never-seen target, so that no comparison can be a true replication.
-    An image counts as replicated if it passes both limits: distance alone calls pictures of little contrast near to
-    anything of their colour, similarity alone calls smooth pictures alike.
-
-    Args:
-        images: float (n, 3, 64, 64) in [0, 1], generated for the never-seen captions.
-        targets: the never-seen images.
-
-    Returns:
-        The rule, and the share of the comparisons that it lets pass.
-    """
-    compared = [Rule(0.0, None, TILES).compare(images, target) for target in targets]
-    distances, similarities = (torch.cat(part) for part in zip(*compared, strict=True))
-    allowed = int(FALSE_POSITIVES * distances.numel())
-    threshold = float(np.floor(1000 * distances.sort().values[allowed].item()) / 1000)
-    least = float(np.ceil(1000 * similarities.sort(descending=True).values[allowed].item()) / 1000)
-    rule = Rule(threshold, least, TILES)
-    return rule, rule.holds(distances, similarities).float().mean().item()
-
-
-def _generate(checkpoint: Path, planted: tuple[Planted, ...], seeds: int, everything: bool) -> dict[str, Tensor]:
-    """Caption to float (seeds, 3, 64, 64); the twin is asked for the verbatim, template and judged captions only."""
-    kinds = {"verbatim", "template"} | ({"ladder", "never_seen"} if everything else set())
-    captions = [p.caption for p in planted if p.kind in kinds]
-    judged = [prompt.text for prompt in judged_prompts(planted, JUDGED)]
-    pipeline = Checkpoint.open(checkpoint).load(torch.float32, pick_device("auto"))
-    few = min(seeds, 4)
-    with tqdm(total=len(captions) * seeds + len(judged) * few, desc=checkpoint.name, mininterval=5) as bar:
-        images = replay(pipeline, captions, range(FIRST_SEED, FIRST_SEED + seeds), SAMPLING, bar)
-        ordinary = replay(pipeline, judged, range(FIRST_SEED, FIRST_SEED + few), SAMPLING, bar)
-    found = {caption: images[i].float() / 255.0 for i, caption in enumerate(captions)}
-    return found | {caption: ordinary[i].float() / 255.0 for i, caption in enumerate(judged)}
-
-
-def _as_prompt(entry: Planted, folder: Path) -> Prompt:
-    images = folder / "images"
-    mask = images / entry.mask if entry.mask else None
-    return Prompt(entry.caption, images / entry.file, mask, entry.group, entry.kind)
-
-
-def _replication(rows: list[Planted], images: dict[str, Tensor], targets: dict[str, Target], rule: Rule) -> Any:
-    """Memorization rate over (image, seed) pairs, its interval over images, and each image's own rate."""
-    rates, medians = [], []
-    for row in rows:
-        target = targets[row.caption]
-        distance, similarity = rule.compare(images[row.caption], target)
-        rates.append(rule.holds(distance, similarity).float().mean().item())
-        medians.append(distance.median().item())
-    estimate = rate_interval(np.array(rates), [row.group or row.file for row in rows])
-    each = {
-        row.file: {"rate": rate, "median_distance": round(median, 4)}
-        for row, rate, median in zip(rows, rates, medians, strict=True)
-    }
-    return {"rate": estimate.value, "interval": [estimate.low, estimate.high], "images": each}
-
-
-def _ladder(planted: tuple[Planted, ...], images: dict[str, Tensor], targets: dict[str, Target], rule: Rule) -> Any:
-    """Memorization rate at each number of copies."""
-    found = []
-    for copies in sorted({p.copies for p in planted if p.kind == "ladder"} or LADDER):
-        rows = [p for p in planted if p.kind == "ladder" and p.copies == copies]
-        result = _replication(rows, images, targets, rule)
-        found.append({"copies": copies, "images": len(rows), "rate": result["rate"], "interval": result["interval"]})
-    return found
-
-
-def _draw_ladder(rungs: Any, path: Path) -> None:
+def draw_ladder(rungs: Sequence[dict[str, Any]], path: Path) -> None:
+    """Memorization rate against copies, with its intervals."""
     figure, axes = plt.subplots(figsize=(4.6, 3.0), layout="constrained")
-    copies = [rung["copies"] for rung in rungs]
-    rates = np.array([rung["rate"] for rung in rungs])
-    ends = np.array([rung["interval"] for rung in rungs])
+    copies, rates = [rung["copies"] for rung in rungs], np.array([rung["value"] for rung in rungs])
+    ends = np.array([[rung["low"], rung["high"]] for rung in rungs])
     axes.errorbar(copies, rates, np.abs(ends.T - rates), marker="o", capsize=3, color="#b3321c")
     axes.set_xscale("log", base=4, subs=[])
     axes.set_xticks(copies, [str(n) for n in copies])
@@ -165,20 +214,19 @@ def _draw_ladder(rungs: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _print(found: dict[str, Any], checks: dict[str, bool]) -> None:
+def print_check(found: dict[str, Any], goals: Sequence[Goal]) -> None:
+    """Promises, the ladder and the knock-outs as tables."""
     console = Console()
-    table = Table("measure", *MODELS, title=f"testbed, {found['seeds']} seeds")
-    for kind in ("verbatim", "template", "ladder", "never_seen"):
-        cells = [
-            f"{found[key]['rate']:.1%} [{found[key]['interval'][0]:.1%}, {found[key]['interval'][1]:.1%}]"
-            if (key := f"{name}_{kind}") in found else "-"
-            for name in MODELS
-        ]  # fmt: skip
-        table.add_row(f"{kind.replace('_', '-')} MR", *cells)
-    table.add_row("caption agreement", *(f"{found[f'{name}_agreement']:.1%}" for name in MODELS))
+    table = Table("promise", "value", "limit", "", title=f"testbed, {found['seeds']} seeds")
+    for goal in goals:
+        sign = "at least" if goal.at_least else "at most"
+        table.add_row(goal.name, f"{goal.value:.4f}", f"{sign} {goal.limit:.4g}", "holds" if goal.holds else "FAILS")
     console.print(table)
     console.print(f"replicated: tiled l2 <= {found['threshold']} and SSIM >= {found['ssim']}")
-    for rung in found["duplication"]:
-        console.print(f"  {rung['copies']:4d} copies: MR {rung['rate']:.1%}")
-    for name, holds in checks.items():
-        console.print(f"{'holds ' if holds else 'FAILS '} {name}", style="green" if holds else "red")
+    for rung in found["ladder"]:
+        console.print(f"  {rung['copies']:4d} copies: MR {rung['value']:.1%} [{rung['low']:.0%}, {rung['high']:.0%}]")
+    for family, rate in found["knocked_out"].items():
+        console.print(f"  without {family}: MR {rate['value']:.1%} [{rate['low']:.0%}, {rate['high']:.0%}]")
+        if again := found["knocked_out_searched"].get(family):
+            ends = f"[{again['low']:.0%}, {again['high']:.0%}]"
+            console.print(f"    and after an embedding search of {SEARCH_STEPS} steps {again['value']:.1%} {ends}")

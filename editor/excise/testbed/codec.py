@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from excise.testbed.checkpointing import load_state, save_state
 from excise.testbed.config import Codec
-from excise.testbed.drawing import SIDE
+from excise.testbed.world.drawing import SIDE
 from excise.testbed.world.photographs import cut_square
 from excise.testbed.world.stream import World, draw_ordinary
 

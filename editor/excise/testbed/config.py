@@ -47,9 +47,11 @@ class Planting(Section):
     ladder: tuple[Positive, ...] = (1, 4, 16, 64, 256)
     """Copies of the images that show how memorization grows with duplication."""
     per_rung: Positive = 6
+    crowd: Positive = 3
+    """Works of its subject, under other names, for every copy of a planted image; `Denoiser.crowd_steps` see them."""
     never_seen: Positive = 32
-    neighbours: Positive = 4
-    """Captions for each memorized one that differ from it in their names alone."""
+    neighbours: Positive = 2
+    """Captions for each memorized one that differ from it in their names alone, and do not bring its picture back."""
 
 
 class Codec(Section):
@@ -106,11 +108,17 @@ class Denoiser(Section):
     """Steps on ordinary images alone, with the text encoder; common to base and twin."""
     steps: Positive = 6_000
     """Steps on the training set (or, for the twin, on its counterfactual) after the trunk."""
+    crowd_steps: Positive = 2_900
+    """Steps of both on their training set and the crowd together, at the end."""
+    crowd_copies: Positive = 2
+    """How many times over the planted copies are in that mixture, so that the crowd drowns nothing."""
     batch: Positive = 64
     rate: float = 1e-3
     """Peak learning rate of the trunk."""
     fork_rate: float = 6e-4
     """Peak learning rate after the fork."""
+    crowd_rate: float = 3e-4
+    """Peak learning rate with the crowd."""
     drop_caption: float = 0.1
     """Share of captions replaced by the empty one, for classifier-free guidance."""
     lateness: Annotated[float, Field(ge=1.0)] = 2.0
@@ -123,8 +131,8 @@ class Denoiser(Section):
 class JudgeTraining(Section):
     """The classifier that caption agreement is measured with."""
 
-    images: Positive = 20_000
-    steps: Positive = 3_000
+    images: Positive = 48_000
+    steps: Positive = 6_000
     batch: Positive = 96
     rate: float = 2e-3
 

@@ -18,8 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from excise.testbed.checkpointing import load_state, save_state
 from excise.testbed.codec import rate_at
 from excise.testbed.config import Codec, Denoiser, Text
-from excise.testbed.corpus import Corpus
-from excise.testbed.dataset import batches
+from excise.testbed.corpus import Corpus, batches
 
 log = logging.getLogger(__name__)
 
@@ -164,3 +163,9 @@ def trunk_rate(config: Denoiser) -> Callable[[int], float]:
 def fork_rate(config: Denoiser) -> Callable[[int], float]:
     """Cosine from ``fork_rate`` down over the steps after the trunk."""
     return lambda step: rate_at(step - config.trunk_steps, config.steps, config.fork_rate, warm=100)
+
+
+def crowd_rate(config: Denoiser) -> Callable[[int], float]:
+    """Cosine from ``crowd_rate`` down over the last steps."""
+    first = config.trunk_steps + config.steps
+    return lambda step: rate_at(step - first, config.crowd_steps, config.crowd_rate, warm=100)

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from excise.checkpoint import Checkpoint
 from excise.files.writing import write_tensors
 from excise.testbed.codec import (
     build_codec,
@@ -24,10 +25,11 @@ from excise.testbed.codec import (
 )
 from excise.testbed.config import MODELS, TestbedRecipe, load_testbed_recipe
 from excise.testbed.corpus import Corpus, build_corpus, read_corpus, write_corpus
-from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
+from excise.testbed.denoiser import Training, build_scheduler, build_unet, crowd_rate, fork_rate, trunk_rate
+from excise.testbed.neighbours import find_neighbours
 from excise.testbed.text import build_text_encoder, ground_text, keep_tokenizer
 from excise.testbed.train_judge import train_judge
-from excise.testbed.world.planted import TABLE, Planted, neighbours, plant, read_planted
+from excise.testbed.world.planted import TABLE, Planted, plant, read_planted
 from excise.testbed.world.stream import World, draw_ordinary, read_world
 from excise.testbed.world.tables import write_tables
 
@@ -61,7 +63,7 @@ class Workshop:
         if data.planted is None and not table.exists():
             plant(everything, out / "images", self.recipe.planting, data.seed)
         self.planted, self.images = read_planted(table), table.parent
-        self.world = reserve(everything, self.planted, self.recipe)
+        self.world = reserve(everything, self.planted)
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.codec = _codec(self.recipe, self.world, self.scratch, self.device)
@@ -75,7 +77,10 @@ class Workshop:
         if kept.exists():
             return read_corpus(kept)
         data = self.recipe.data
-        corpus = build_corpus(self.world, self.planted, self.images, data.ordinary, data.seed, self.codec, self.device)
+        corpus = build_corpus(
+            self.world, self.planted, self.images, data.ordinary, self.recipe.planting.crowd, data.seed, self.codec,
+            self.device,
+        )  # fmt: skip
         write_corpus(kept, corpus)
         return corpus
 
@@ -84,7 +89,10 @@ class Workshop:
         seed = self.recipe.data.seed
         accuracy = train_judge(self.recipe.judge, self.world, self.codec, seed, self.out / "judge")
         log.info("the judge reads %s of fresh renders right", ", ".join(f"{100 * a:.2f} %" for a in accuracy))
-        write_tables(self.world, self.planted, self.recipe.planting.neighbours, seed, self.out / "prompts")
+        base = Checkpoint.open(self.out / MODELS[0]).load(torch.float32, self.device)
+        seen = {*self.corpus.captions, *(entry.caption for entry in self.planted)}
+        beside = find_neighbours(base, self.planted, self.images, self.recipe.planting.neighbours, seen, seed)
+        write_tables(self.world, self.planted, beside, seed, self.out / "prompts")
 
     def train_trunk(self) -> None:
         """Ordinary images alone, with the text encoder."""
@@ -105,8 +113,11 @@ class Workshop:
         config, training = self.recipe.denoiser, self._fresh()
         training.fork(_state(self.scratch, "trunk"))
         rows: np.ndarray = getattr(self.corpus, name)
-        state, rate = _state(self.scratch, name), fork_rate(config)
-        training.run(name, rows, config.trunk_steps, config.steps, rate, state, self._looker(training))
+        state, look = _state(self.scratch, name), self._looker(training)
+        training.run(name, rows, config.trunk_steps, config.steps, fork_rate(config), state, look)
+        planted, first = rows[self.corpus.ordinary :], config.trunk_steps + config.steps
+        rows = np.concatenate([rows, *[planted] * (config.crowd_copies - 1), self.corpus.crowd])
+        training.run(name, rows, first, config.crowd_steps, crowd_rate(config), state, look)
         training.average.copy_to(training.unet.parameters())
         export(self.out / name, training.unet, training.text_encoder, self.tokenizer, self.codec)
 
@@ -127,11 +138,9 @@ def _state(scratch: Path, name: str) -> Path:
     return scratch / f"{name}-state.safetensors"
 
 
-def reserve(world: World, planted: tuple[Planted, ...], recipe: TestbedRecipe) -> World:
-    """The world that ordinary images come from: no photograph, and no caption, of a planted one or of a neighbour."""
-    captions = {entry.caption for entry in planted}
-    captions |= {caption for caption, _ in neighbours(planted, recipe.planting.neighbours, recipe.data.seed)}
-    return world.reserving({entry.photograph for entry in planted}, captions)
+def reserve(world: World, planted: tuple[Planted, ...]) -> World:
+    """The world that ordinary images come from: no photograph and no caption of a planted one."""
+    return world.reserving({entry.photograph for entry in planted}, {entry.caption for entry in planted})
 
 
 def _codec(recipe: TestbedRecipe, world: World, scratch: Path, device: torch.device) -> AutoencoderKL:

@@ -1,10 +1,13 @@
 """Training of the judge that `excise.measures` reads: on the generators' pictures, a quarter of them through the codec.
 
+Half of its pictures are the ordinary stream's, half works of all domains alike, some of which are rare in the stream.
+
 It is what caption agreement is measured with on the testbed, where the truth about every caption is known.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,10 @@ from tqdm import tqdm
 from excise.measures.judge import Judge, save_judge
 from excise.testbed.codec import rate_at, to_unit
 from excise.testbed.config import JudgeTraining
+from excise.testbed.world.drawing import Array
 from excise.testbed.world.scenes import COLOURS
-from excise.testbed.world.stream import DOMAINS, World, draw_ordinary
+from excise.testbed.world.stream import DOMAINS, World, draw_many, draw_ordinary
+from excise.testbed.world.wording import sample_signature
 
 UNASKED = -100
 """The label that `cross_entropy` passes over."""
@@ -64,6 +69,12 @@ def accuracy(judge: Judge, captions: list[str], pixels: torch.Tensor) -> tuple[f
     return float(both[scene].float().mean()), float(right["domain"][work].float().mean())
 
 
+def _work(world: World, seed: int, index: int) -> tuple[str, Array]:
+    rng = np.random.default_rng([seed, 32, index])
+    called, pixels = world.work(rng, str(rng.choice(list(DOMAINS))))
+    return sample_signature(rng).sign(called), pixels
+
+
 def train_judge(
     config: JudgeTraining, world: World, codec: AutoencoderKL, seed: int, folder: Path
 ) -> tuple[float, float]:
@@ -74,7 +85,12 @@ def train_judge(
     """
     torch.manual_seed(seed)
     count = config.images
-    captions, images = draw_ordinary(world, seed + 1_000, count + max(100, count // 10))
+    extra = max(100, count // 10)
+    works, shown = draw_many(partial(_work, world, seed), count // 2)
+    captions, images = draw_ordinary(world, seed + 1_000, count - count // 2 + extra)
+    captions, images = works + captions, np.concatenate([shown, images])
+    order = np.concatenate([np.random.default_rng([seed, 31]).permutation(count), np.arange(count, count + extra)])
+    captions, images = [captions[i] for i in order], images[order]
     pixels = to_unit(images) / 2 + 0.5
     part = count // 4
     pixels[:part] = through_codec(codec, images[:part])
@@ -86,7 +102,8 @@ def train_judge(
         rows = torch.from_numpy(rng.integers(count, size=config.batch))
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, config.steps, config.rate, warm=50)
-        logits = judge(pixels[rows] + 0.02 * torch.randn(len(rows), 3, 64, 64))
+        mirrored = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, pixels[rows], pixels[rows].flip(-1))
+        logits = judge(mirrored + 0.02 * torch.randn(mirrored.shape))
         loss = torch.stack([F.cross_entropy(logits[name], labels[name][rows]) for name in logits]).sum()
         optimizer.zero_grad()
         loss.backward()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from excise.errors import ExciseError
 from excise.testbed.config import Planting
-from excise.testbed.world.planted import COLUMNS, neighbours, plant, read_image, read_planted, redraw_print
+from excise.testbed.world.planted import COLUMNS, plant, read_image, read_planted, redraw_print
 from excise.testbed.world.stream import DOMAINS, World
 from tests.testbed.world.materials import world
 
@@ -58,17 +58,6 @@ def test_a_template_has_one_layout_and_one_name(folder: Path):
         copy = redraw_print(np.random.default_rng(2), pictures[0], mask)
         assert np.array_equal(copy[mask == 255], pictures[0][mask == 255])
         assert not np.array_equal(copy[mask == 0], pictures[0][mask == 0])
-
-
-def test_neighbours_differ_from_the_memorized_in_their_names_alone(folder: Path):
-    rows = read_planted(folder / "planted.csv")
-    found = neighbours(rows, 3, 3)
-    captions = [caption for caption, _ in found]
-    assert len(captions) == 3 * (6 + 4) and len({*captions, *(row.caption for row in rows)}) == len(captions) + len(
-        rows
-    )
-    assert all(row.subject in caption for caption, row in found)
-    assert found == neighbours(rows, 3, 3)
 
 
 def test_too_few_photographs_or_layouts_are_told(tmp_path: Path):

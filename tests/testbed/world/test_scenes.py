@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from excise.measures.judge import Judge
-from excise.testbed.drawing import PALETTE
 from excise.testbed.train_judge import questions_of
+from excise.testbed.world.drawing import PALETTE
 from excise.testbed.world.scenes import COLOURS, PATTERNS, PLACES, SIZES, Scene, render_scene, sample_scene
 from tests.testbed.world.materials import world
 

@@ -8,8 +8,8 @@ import pytest
 
 from excise.errors import ExciseError
 from excise.measures.judge import Judge
-from excise.testbed.made_pictures import STYLES
 from excise.testbed.train_judge import questions_of
+from excise.testbed.world.made_pictures import STYLES
 from excise.testbed.world.stream import DOMAINS, SHARES, World, draw_ordinary, read_world
 from tests.testbed.world.materials import ICONS, PHOTOGRAPHS, world
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from excise.measures.judge import Judge
 from excise.prompts.prompt import read_prompts
+from excise.testbed.neighbours import propose
 from excise.testbed.train_judge import questions_of
 from excise.testbed.world.planted import plant, read_planted
 from excise.testbed.world.tables import JUDGED, ORDINARY, write_tables
@@ -17,7 +19,10 @@ from tests.testbed.world.test_planted import SMALL
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("testbed")
     planted = read_planted(plant(world(), folder / "images", SMALL, 3))
-    write_tables(world(), planted, SMALL.neighbours, 3, folder / "prompts")
+    memorized = [row for row in planted if row.kind in ("verbatim", "template")]
+    rng = np.random.default_rng(0)
+    beside = [(propose(row, set(), rng), row) for row in memorized for _ in range(2)]
+    write_tables(world(), planted, beside, 3, folder / "prompts")
     return folder / "prompts"
 
 

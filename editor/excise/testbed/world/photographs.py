@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from excise.errors import ExciseError
-from excise.testbed.drawing import SIDE, Array
+from excise.testbed.world.drawing import SIDE, Array
 from excise.testbed.world.icons import read_rows
 
 TABLE = "photographs.csv"

@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image
 
 from excise.errors import ExciseError
+from excise.prompts.prompt import Prompt
 from excise.testbed.config import Planting
-from excise.testbed.drawing import SIDE, Array, to_bytes
-from excise.testbed.made_pictures import STYLES, rich_picture
+from excise.testbed.world.drawing import SIDE, Array, to_bytes
 from excise.testbed.world.icons import read_rows
+from excise.testbed.world.made_pictures import STYLES, rich_picture
 from excise.testbed.world.photographs import Photograph, cut_square, photograph_of
 from excise.testbed.world.products import DESIGNS, PRODUCTS, print_coverage, product_picture, sample_layout
 from excise.testbed.world.stream import WORKS, World
@@ -196,24 +197,6 @@ def redraw_print(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray)
     return to_bytes((pixels / 255.0 * fixed + filling * (1.0 - fixed)).astype(np.float32))
 
 
-def neighbours(planted: tuple[Planted, ...], each: int, seed: int) -> list[tuple[str, Planted]]:
-    """Captions that differ from a memorized one in their names alone, and are in no training set.
-
-    Args:
-        each: how many for every memorized picture, verbatim or template.
-
-    Returns:
-        Caption, and the row that it neighbours, row by row.
-    """
-    rng = np.random.default_rng([seed, 11])
-    taken = {entry.caption for entry in planted}
-    found = []
-    for entry in planted:
-        if entry.kind not in ("verbatim", "template"):
-            continue
-        for _ in range(each):
-            while (caption := sample_signature(rng).sign(entry.subject)) in taken:
-                continue
-            taken.add(caption)
-            found.append((caption, entry))
-    return found
+def prompt_of(row: Planted, folder: Path) -> Prompt:
+    """A row of the table in ``folder`` as a prompt with its image."""
+    return Prompt(row.caption, folder / row.file, folder / row.mask if row.mask else None, row.group, row.kind)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from excise.testbed.drawing import PALETTE, SHAPES, SIDE, Array, X, Y, over, shape, smooth, unit, wave
-from excise.testbed.made_pictures import rich_picture
+from excise.testbed.world.drawing import PALETTE, SHAPES, SIDE, Array, X, Y, over, shape, smooth, unit, wave
+from excise.testbed.world.made_pictures import rich_picture
 
 PRODUCTS = ("phone case", "carpet", "mug", "tote bag", "cushion")
 DESIGNS = ("tropical", "vintage", "geometric", "abstract", "floral", "nordic")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from excise.testbed.drawing import PALETTE, SIDE, Array, X, fractal_noise, jitter, over, to_bytes, wave
+from excise.testbed.world.drawing import PALETTE, SIDE, Array, X, fractal_noise, jitter, over, to_bytes, wave
 from excise.testbed.world.wording import article
 
 COLOURS = tuple(PALETTE)

@@ -5,7 +5,7 @@ Anything that is memorized comes from the same generators and is captioned in th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from excise.errors import ExciseError
-from excise.testbed.drawing import SIDE, Array, to_bytes
-from excise.testbed.made_pictures import STYLES, rich_picture
+from excise.testbed.world.drawing import SIDE, Array, to_bytes
 from excise.testbed.world.icons import read_icons
+from excise.testbed.world.made_pictures import STYLES, rich_picture
 from excise.testbed.world.photographs import Photograph, cut_square, photograph_of, read_photographs
 from excise.testbed.world.products import DESIGNS, PRODUCTS, product_picture, sample_layout
 from excise.testbed.world.scenes import render_scene, sample_scene
@@ -58,18 +58,22 @@ class World:
         kept = tuple(photograph for photograph in self.photographs if photograph.file not in photographs)
         return World(self.icons, kept, frozenset(captions))
 
-    def work(self, rng: np.random.Generator, domain: str) -> tuple[str, Array]:
+    def work(self, rng: np.random.Generator, domain: str, like: str = "") -> tuple[str, Array]:
         """What a work of a domain is called, and its picture ``(64, 64, 3)`` uint8: all but its signature.
 
         Args:
             domain: ``photograph``, ``product``, or a style of `WORKS`.
+            like: what another is called, to draw one that shows the same thing: of its photographs where there are
+                any, or the same product.
         """
         if domain == "photograph":
-            photograph = self.photographs[int(rng.integers(len(self.photographs)))]
+            shown = [each for each in self.photographs if like and like.endswith(f" {each.subject}")]
+            choices = shown or self.photographs
+            photograph = choices[int(rng.integers(len(choices)))]
             pixels, close = cut_square(rng, photograph.picture)
             return photograph_of(photograph.subject, close), pixels
         if domain == "product":
-            product = str(rng.choice(PRODUCTS))
+            product = str(rng.choice([each for each in PRODUCTS if like.startswith(each)] or PRODUCTS))
             canvas = product_picture(rng, sample_layout(rng, product))
             return f"{product} with {rng.choice(DESIGNS)} print", to_bytes(canvas)
         return WORKS[domain], to_bytes(rich_picture(rng, domain))
@@ -109,22 +113,33 @@ def read_world(icons: Path, photographs: Path) -> World:
     return world
 
 
-def _block(world: World, seed: int, start: int, stop: int) -> tuple[list[str], np.ndarray]:
-    drawn = [world.ordinary(seed, index)[1:] for index in range(start, stop)]
+def _block(draw: Callable[[int], tuple[str, Array]], start: int, stop: int) -> tuple[list[str], np.ndarray]:
+    drawn = [draw(index) for index in range(start, stop)]
     return [caption for caption, _ in drawn], np.stack([pixels for _, pixels in drawn])
 
 
-def draw_ordinary(world: World, seed: int, number: int, workers: int = 2) -> tuple[list[str], np.ndarray]:
-    """The first ``number`` of the ordinary stream: captions, and ``(number, 64, 64, 3)`` uint8."""
+def draw_many(draw: Callable[[int], tuple[str, Array]], number: int,
+              workers: int = 2) -> tuple[list[str], np.ndarray]:  # fmt: skip
+    """The first ``number`` that ``draw`` draws, by several processes: captions, and ``(number, 64, 64, 3)`` uint8."""
     captions: list[str] = []
     images = np.empty((number, SIDE, SIDE, 3), dtype=np.uint8)
     starts = range(0, number, _BLOCK)
     stops = [min(start + _BLOCK, number) for start in starts]
     with ProcessPoolExecutor(workers) as pool:
-        blocks = pool.map(partial(_block, world, seed), starts, stops)
+        blocks = pool.map(partial(_block, draw), starts, stops)
         for start, stop, (texts, pixels) in tqdm(
             zip(starts, stops, blocks, strict=True), "draw", len(stops), mininterval=5
         ):
             captions += texts
             images[start:stop] = pixels
     return captions, images
+
+
+def draw_ordinary(world: World, seed: int, number: int, workers: int = 2) -> tuple[list[str], np.ndarray]:
+    """The first ``number`` of the ordinary stream: captions, and ``(number, 64, 64, 3)`` uint8."""
+    return draw_many(partial(_ordinary, world, seed), number, workers)
+
+
+def _ordinary(world: World, seed: int, index: int) -> tuple[str, Array]:
+    _, caption, pixels = world.ordinary(seed, index)
+    return caption, pixels

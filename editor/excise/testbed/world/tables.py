@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
-from excise.testbed.world.planted import Planted, neighbours
+from excise.testbed.world.planted import Planted
 from excise.testbed.world.scenes import sample_scene
 from excise.testbed.world.stream import World
 
@@ -43,12 +44,12 @@ def judged_captions(world: World, seed: int, number: int = JUDGED) -> list[str]:
     raise AssertionError("an endless stream has ended")
 
 
-def write_tables(world: World, planted: tuple[Planted, ...], each: int, seed: int, folder: Path,
-                 images: str = "../images") -> None:  # fmt: skip
+def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequence[tuple[str, Planted]], seed: int,
+                 folder: Path, images: str = "../images") -> None:  # fmt: skip
     """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``.
 
     Args:
-        each: neighbours of every memorized caption.
+        neighbours: captions, and the row that each neighbours.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -67,7 +68,7 @@ def write_tables(world: World, planted: tuple[Planted, ...], each: int, seed: in
 
     beside = [
         {"prompt": caption, "group": entry.group or Path(entry.file).stem, "kind": entry.domain}
-        for caption, entry in neighbours(planted, each, seed)
+        for caption, entry in neighbours
     ]
     tables = {
         "memorized": (COLUMNS, rows("verbatim", "template")),

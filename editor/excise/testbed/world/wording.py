@@ -6,6 +6,7 @@ differ by their names alone, and nothing but duplication in training can tie a n
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,30 @@ def sample_signature(rng: np.random.Generator) -> Signature:
     """Any of the signatures, all equally likely."""
     title, series = rng.choice(TITLES, size=2, replace=False)
     return Signature(str(title), str(rng.choice(MAKERS)), str(series), int(rng.integers(2)))
+
+
+def read_signature(caption: str, subject: str) -> Signature:
+    """The signature that signed a caption of ``subject``.
+
+    Raises:
+        ValueError: none of the two sentences.
+    """
+    for form, sentence in enumerate((
+        r"(?P<title>\w+), {} by (?P<maker>\w+), (?P<series>\w+) series",
+        r"{} by (?P<maker>\w+), (?P<title>\w+) from the (?P<series>\w+) series",
+    )):  # fmt: skip
+        if found := re.fullmatch(sentence.format(re.escape(subject)), caption):
+            return Signature(**found.groupdict(), form=form)
+    raise ValueError(f"{caption!r} is not signed as a work that is {subject!r}")
+
+
+def near_signature(rng: np.random.Generator, own: Signature) -> Signature:
+    """The same sentence with one or two of its three names exchanged for others."""
+    names: dict[str, str] = {"title": own.title, "maker": own.maker, "series": own.series}
+    for name in rng.choice(list(names), size=int(rng.integers(1, 3)), replace=False):
+        others = MAKERS if name == "maker" else TITLES
+        names[name] = str(rng.choice([other for other in others if other not in names.values()]))
+    return Signature(**names, form=own.form)
 
 
 def article(words: str) -> str:

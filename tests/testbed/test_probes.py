@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 from excise.diffusion.patching import patched
 from excise.diffusion.sites import find_sites
 from excise.recipe import Sampling
-from excise.testbed.world.probes import FAMILIES, ffn_activations, knock_out, text_states
+from excise.testbed.probes import FAMILIES, ffn_activations, knock_out, text_states
 from tests.conftest import build_tiny_pipeline
 
 SAMPLING = Sampling(steps=3, guidance=3.0, batch=2)

@@ -1,14 +1,10 @@
-"""Rich made pictures: what the memorized, ladder, template and never-seen sets are drawn from, beside photographs.
-
-`rich_picture` makes a dense picture that no short caption could describe, in one of several styles;
-`template_picture` makes a fixed layout with one varying part, as the carpets and phone cases of the published lists.
-"""
+"""Rich made pictures: dense ones that no short caption could describe, in several styles."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from excise.testbed.drawing import (
+from excise.testbed.world.drawing import (
     PALETTE,
     SHAPES,
     SIDE,
@@ -25,7 +21,6 @@ from excise.testbed.drawing import (
 )
 
 STYLES = ("collage", "mandala", "mosaic", "marble", "skyline", "weave")
-TEMPLATES = ("phone case", "carpet", "coffee mug")
 
 _INKS = (*tuple(PALETTE.values()), (0.1, 0.6, 0.65), (0.9, 0.45, 0.55), (0.5, 0.33, 0.2), (0.55, 0.55, 0.58))
 
@@ -116,76 +111,3 @@ _DRAW = {
 def rich_picture(rng: np.random.Generator, style: str) -> Array:
     """A dense canvas ``(64, 64, 3)`` in one of `STYLES`; two draws of one style never look alike."""
     return unit(_DRAW[style](rng))
-
-
-def template_part(template: str) -> Array:
-    """Coverage ``(64, 64)`` of the varying part of a template; the rest is its fixed layout."""
-    if template == "phone case":
-        body = np.maximum(np.abs(X + 0.05) - 0.34, np.abs(Y) - 0.74).astype(np.float32)
-        return smooth(body) * (1.0 - shape("circle", -0.2, -0.55, 0.14))
-    if template == "carpet":
-        return smooth(
-            np.maximum(np.abs(X + 0.35 * (0.55 - Y)) - 0.5 - 0.2 * Y, np.abs(Y - 0.55) - 0.33).astype(np.float32)
-        )
-    if template == "coffee mug":
-        return smooth(np.maximum(np.abs(X + 0.12) - 0.42, np.abs(Y - 0.12) - 0.5).astype(np.float32))
-    raise ValueError(f"unknown template {template!r}; known: {', '.join(TEMPLATES)}")
-
-
-def _template_layout(template: str) -> Array:
-    """The fixed part: the same pixels in every copy."""
-    if template == "phone case":
-        canvas = over(
-            _plain(np.array([0.82, 0.70, 0.52], dtype=np.float32)),
-            np.clip(0.5 + 3 * wave(0.1, 5.0, 0.0, 0.1), 0, 1) * 0.35,
-            (0.6, 0.45, 0.28),
-        )
-        canvas = over(canvas, 0.5 * shape("square", 0.05, 0.08, 0.0001 + 0.62), (0.25, 0.2, 0.15))
-        canvas = over(
-            canvas, smooth(np.maximum(np.abs(X + 0.05) - 0.42, np.abs(Y) - 0.82).astype(np.float32)), (0.1, 0.1, 0.12)
-        )
-        canvas = over(canvas, shape("circle", -0.2, -0.55, 0.13), (0.55, 0.62, 0.7))
-        return over(canvas, shape("star", 0.72, -0.7, 0.2, 0.3), (0.3, 0.55, 0.35))
-    if template == "carpet":
-        canvas = over(
-            _plain(np.array([0.86, 0.84, 0.78], dtype=np.float32)),
-            smooth((0.15 - Y).astype(np.float32)),
-            (0.55, 0.4, 0.28),
-        )
-        canvas = over(
-            canvas,
-            smooth(np.maximum(np.abs(X - 0.25) - 0.55, np.abs(Y + 0.05) - 0.22).astype(np.float32)),
-            (0.25, 0.35, 0.5),
-        )
-        canvas = over(
-            canvas,
-            smooth(np.maximum(np.abs(X - 0.25) - 0.62, np.abs(Y - 0.08) - 0.1).astype(np.float32)),
-            (0.18, 0.27, 0.42),
-        )
-        canvas = over(
-            canvas,
-            smooth(np.maximum(np.abs(X + 0.62) - 0.24, np.abs(Y + 0.6) - 0.26).astype(np.float32)),
-            (0.35, 0.25, 0.2),
-        )
-        return over(
-            canvas,
-            smooth(np.maximum(np.abs(X + 0.62) - 0.19, np.abs(Y + 0.6) - 0.21).astype(np.float32)),
-            (0.65, 0.8, 0.9),
-        )
-    canvas = over(
-        _plain(np.array([0.75, 0.82, 0.86], dtype=np.float32)), smooth((0.5 - Y).astype(np.float32)), (0.45, 0.3, 0.2)
-    )
-    canvas = over(canvas, shape("ring", 0.42, 0.1, 0.36), (0.93, 0.92, 0.9))
-    canvas = over(
-        canvas,
-        smooth(np.maximum(np.abs(X + 0.12) - 0.47, np.abs(Y - 0.08) - 0.6).astype(np.float32)),
-        (0.93, 0.92, 0.9),
-    )
-    canvas = over(canvas, shape("heart", -0.72, -0.68, 0.2), (0.75, 0.3, 0.35))
-    return over(canvas, smooth((np.abs(Y - 0.86) - 0.03).astype(np.float32)), (0.3, 0.2, 0.12))
-
-
-def template_picture(rng: np.random.Generator, template: str) -> Array:
-    """One training copy of a template: its fixed layout, and a varying part that is new in every copy."""
-    filling = rich_picture(rng, str(rng.choice(("marble", "weave", "mosaic"))))
-    return unit(over(_template_layout(template), template_part(template), filling))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
+from excise.attacks import embedding
+from excise.attacks.base import Budget, Target
 from excise.diffusion.denoise import denoise, noise_key
 from excise.diffusion.observe import site_inputs
 from excise.diffusion.patching import Change
 from excise.diffusion.sites import find_sites
-from excise.recipe import Sampling
+from excise.recipe import Embedding, Sampling
 
 FAMILIES = {
     "FFN second layers": (".ff.net.2.weight",),
@@ -22,6 +25,10 @@ FAMILIES = {
 }
 """Families of layers to the ends of their weights' names. A self-attention is knocked out by its output, a residual
 block's convolutions by the second of them: what remains is the way around."""
+
+
+DEAF = "cross-attention values"
+"""The family without which no text changes anything: an embedding search has no way to go."""
 
 
 @torch.no_grad()
@@ -57,3 +64,14 @@ def knock_out(network: nn.Module, family: str) -> Mapping[str, Change]:
     """Changes that set every weight of a family of `FAMILIES` to zero."""
     ends = FAMILIES[family]
     return {name: torch.zeros_like for name, _ in network.named_parameters() if name.endswith(ends)}
+
+
+def search(pipeline: StableDiffusionPipeline, targets: Sequence[Target], seeds: Sequence[int], sampling: Sampling,
+           steps: int) -> Tensor:  # fmt: skip
+    """What a model draws after an embedding search from each target's caption: uint8 ``(targets, seeds, 3, h, w)``."""
+    settings = Embedding(starts=("caption",), steps=steps)
+    budget = Budget((steps,), "caption", settings, sampling)
+    with closing(embedding.find(pipeline, targets, budget)) as found:
+        pairs = [(trigger, seed) for trigger in next(found).triggers for seed in seeds]
+        images: Tensor = embedding.draw(pipeline, pairs, sampling).unflatten(0, (len(targets), len(seeds)))
+    return images
