@@ -188,7 +188,8 @@ FAULTS: dict[str, tuple[Callable[[Workshop], dict[str, Any]], str]] = {
             "model.path": str(w.checkpoint("cogview4")),
             "sampling.size": 64,
         },
-        "attack.methods: 'relearn' cannot train a CogView4Pipeline; it can train StableDiffusionPipeline, ",
+        "attack.methods: 'relearn' cannot train a CogView4Pipeline, whose text is as long as the longest prompt of a "
+        "batch; it can train StableDiffusionPipeline, ",
     ),
     "prompts without guidance": (
         lambda w: {

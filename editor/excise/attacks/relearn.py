@@ -26,7 +26,7 @@ from excise.attacks.base import Budget, Found, Target, Trigger
 from excise.diffusion.gradients import TextLoss, activations_recomputed, in_halves
 from excise.diffusion.latents import latents_of
 from excise.diffusion.load import denoiser
-from excise.diffusion.text_inputs import TEXT_INPUTS
+from excise.diffusion.text_inputs import check_pipeline
 from excise.errors import ExciseError
 from excise.recipe import Relearn, Sampling
 
@@ -74,13 +74,9 @@ def check_trainable(pipeline: str) -> None:
     """Refuse a pipeline whose training loss is not known.
 
     Raises:
-        ExciseError: it is none of `TEXT_INPUTS`.
+        ExciseError: it is none of `excise.diffusion.text_inputs.TEXT_INPUTS`.
     """
-    if pipeline not in TEXT_INPUTS:
-        raise ExciseError(
-            f"attack.methods: 'relearn' cannot train a {pipeline}; it can train {', '.join(TEXT_INPUTS)}: leave it out "
-            "of the recipe"
-        )
+    check_pipeline(pipeline, "attack.methods: 'relearn'", "train")
 
 
 class _Learner:

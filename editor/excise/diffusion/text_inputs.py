@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,7 @@ LATENTS = ("sample", "hidden_states")
 TIMESTEP = "timestep"
 UNBATCHED = ("img_ids", "txt_ids")
 """Tensors that all rows of a batch share."""
+LEAVE_OUT = "leave it out of the recipe"
 DISTILLED = ("FluxPipeline",)
 """Pipelines whose guidance scale is an input of the denoiser; with the others, guidance is two calls weighed."""
 
@@ -43,12 +44,33 @@ def text_inputs(name: str) -> tuple[str, ...]:
     Raises:
         ExciseError: the pipeline gives its denoiser texts of different lengths, or is not known.
     """
-    if name not in TEXT_INPUTS:
-        raise ExciseError(
-            f"attack.methods: 'embedding' cannot attack a {name}, whose text is as long as the longest prompt of a "
-            f"batch; it can attack {', '.join(TEXT_INPUTS)}: leave it out of the recipe"
-        )
+    check_pipeline(name, "attack.methods: 'embedding'", "attack")
     return TEXT_INPUTS[name]
+
+
+def check_pipeline(
+    name: str,
+    asked: str,
+    verb: str,
+    known: Collection[str] = TEXT_INPUTS,
+    why: str = "whose text is as long as the longest prompt of a batch",
+    instead: str = LEAVE_OUT,
+) -> None:
+    """Refuse a pipeline whose text an attack, or an edit, has no way with.
+
+    Args:
+        name: of its class.
+        asked: the recipe's key, and what it asks for.
+        verb: what that does to a pipeline.
+        known: the classes that it has a way with.
+        why: what is in its way with the others.
+        instead: what to do.
+
+    Raises:
+        ExciseError: it is none of those known.
+    """
+    if name not in known:
+        raise ExciseError(f"{asked} cannot {verb} a {name}, {why}; it can {verb} {', '.join(known)}: {instead}")
 
 
 def seen_call(pipeline: DiffusionPipeline, text: str, sampling: Sampling) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from transformers import T5EncoderModel
 
 from excise.diffusion.load import execution_device
-from excise.diffusion.text_inputs import TEXT_INPUTS
-from excise.errors import ExciseError
+from excise.diffusion.text_inputs import TEXT_INPUTS, check_pipeline
 
 ENCODED = {
     "StableDiffusionPipeline": (0,),
@@ -33,11 +32,8 @@ def check_tokens(pipeline: str) -> None:
     Raises:
         ExciseError: it is not of `ENCODED`.
     """
-    if pipeline not in ENCODED:
-        raise ExciseError(
-            f"attack.methods: 'prompt' cannot attack a {pipeline}, which puts instructions or other tokens around a "
-            f"prompt; it can attack {', '.join(ENCODED)}: leave it out of the recipe"
-        )
+    why = "which puts instructions or other tokens around a prompt"
+    check_pipeline(pipeline, "attack.methods: 'prompt'", "attack", ENCODED, why)
 
 
 class Vocabulary:

@@ -19,7 +19,7 @@ from torch import Tensor
 from excise.diffusion.gradients import TextLoss, activations_recomputed
 from excise.diffusion.load import denoiser
 from excise.diffusion.patching import Change
-from excise.diffusion.text_inputs import TEXT_INPUTS
+from excise.diffusion.text_inputs import check_pipeline
 from excise.diffusion.training import Learner, Rows, held_in_float32
 from excise.edits.adversary import Pool
 from excise.edits.base import Edit, Material, Needs, TensorEdit, Training
@@ -62,13 +62,9 @@ def check_trainable(pipeline: str) -> None:
     """Refuse a pipeline whose training loss is not known.
 
     Raises:
-        ExciseError: it is none of `TEXT_INPUTS`.
+        ExciseError: it is none of `excise.diffusion.text_inputs.TEXT_INPUTS`.
     """
-    if pipeline not in TEXT_INPUTS:
-        raise ExciseError(
-            f"edit.method: 'unlearn' cannot train a {pipeline}, whose text is as long as the longest prompt of a "
-            f"batch: use 'project' or 'zero'; it can train {', '.join(TEXT_INPUTS)}"
-        )
+    check_pipeline(pipeline, "edit.method: 'unlearn'", "train", instead="use 'project' or 'zero'")
 
 
 def _put(value: Tensor) -> Change:
