@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, cast
 
 import torch
-from diffusers import AutoPipelineForImage2Image, DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor
 
 from excise.attacks import replay
@@ -131,6 +131,8 @@ def _from_images(
     pipeline: DiffusionPipeline, strength: float, pairs: Sequence[tuple[Trigger, int]], sampling: Sampling
 ) -> Tensor:
     """Images begun with the targets' own, noised as far as the strength says."""
+    from diffusers import AutoPipelineForImage2Image  # here, not above: it is large, and most jobs begin with noise
+
     running = AutoPipelineForImage2Image.from_pipe(pipeline)
     running.set_progress_bar_config(disable=True)
     texts = [trigger.target.text for trigger, _ in pairs]
