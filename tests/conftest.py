@@ -168,7 +168,7 @@ def tiny_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_recipe(tiny_checkpoint: Path, tiny_tables: Path) -> Recipe:
-    """A whole job on the tiny checkpoint: 4 sampling steps, 3 calls collected, 3 groups, chunks of 2, batches of 2."""
+    """A whole job on the tiny checkpoint: 4 sampling steps, 3 calls collected, 3 groups, chunks of 2, batches of 8."""
     return Recipe(
         name="tiny",
         model=Model(path=tiny_checkpoint, device="cpu"),
@@ -178,7 +178,7 @@ def tiny_recipe(tiny_checkpoint: Path, tiny_tables: Path) -> Recipe:
             judged=tiny_tables / "judged.csv",
             never_seen=tiny_tables / "never_seen.csv",
         ),
-        sampling=Sampling(steps=4, batch=2),
+        sampling=Sampling(steps=4, batch=8),
         collect=Collect(calls=3, groups=3, chunk=2),
         locate=PUBLISHED.model_copy(update={"calls": 2, "sparsity": 0.05}),
         validate=Validate(seeds=2),

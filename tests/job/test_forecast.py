@@ -68,6 +68,6 @@ def test_device_dtype_batch_and_calls_are_said(tiny_recipe: Recipe, tmp_path: Pa
     context = context_of(tiny_recipe, tmp_path)
     found = estimate(context)
     assert work_of(context, found) == (
-        "device cpu (1 threads), float32, batches of at most 2, 1 process; denoiser calls: "
+        "device cpu (1 threads), float32, batches of at most 8, 1 process; denoiser calls: "
         f"{found.collect_calls:,} to collect, {found.attack_calls:,} to attack"
     )

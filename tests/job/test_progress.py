@@ -123,7 +123,7 @@ def test_without_a_terminal_there_are_lines_with_their_time_and_nothing_else(rec
     lines = printed.splitlines()
     assert all(re.match(STAMP, line) for line in lines)
     said = [line[20:] for line in lines]
-    assert any(line.startswith("device cpu (1 threads), float32, batches of at most 2, ") for line in said)
+    assert any(line.startswith("device cpu (1 threads), float32, batches of at most 8, ") for line in said)
     assert said[-2] == "stage 1 of 1, collect …" and said[-1].startswith("stage 1 of 1, collect: ")
     log = (tmp_path / "out" / "job.log").read_text().splitlines()
     assert [line[20:] for line in log] == said

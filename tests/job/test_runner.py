@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from excise.recipe import Recipe
 from excise.run.job_record import JobRecord, load_record
 from excise.run.layout import Run
 from tests.jobs import excise, refused, write_recipe
+from tests.processes import Ended, command, start
 
 pytestmark = pytest.mark.e2e
 
@@ -170,26 +169,18 @@ def test_foreign_record_is_refused(recipe: Path, folder: Path) -> None:
     assert refused(excise("run", recipe, "--out", folder), "job.json: is not the record of a job", "--fresh")
 
 
-def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> subprocess.CompletedProcess[str]:
+def begin_and_stop(recipe: Path, out: Path, with_signal: signal.Signals) -> Ended:
     """Run collect in a process of its own and stop it as soon as it has left a partial result."""
-    command = [sys.executable, "-m", "excise", "run", str(recipe), "--out", str(out), "--until", "collect"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        # A shell starts what it puts into the background with interrupts ignored, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    running = start(command, "run", recipe, "--out", out, "--until", "collect")
     partial, limit = out / "partial" / "collect", time.monotonic() + 300
     while not (partial.is_dir() and any(partial.glob("[!.]*"))):
-        assert process.poll() is None and time.monotonic() < limit, process.communicate()
+        assert running.process.is_alive() and time.monotonic() < limit, running.end()
         time.sleep(0.0005)
-    process.send_signal(with_signal)
-    printed, errors = process.communicate(timeout=300)
+    assert running.process.pid is not None
+    os.kill(running.process.pid, with_signal)
+    ended = running.end()
     assert not (out / "statistics.safetensors").exists(), "it ended before it was stopped"
-    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
+    return ended
 
 
 def test_killed_collect_resumes_to_the_same_bytes(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from excise.recipe import Sampling, load_recipe
 from tests.conftest import write_table
 from tests.diffusion.pipelines import save
 from tests.jobs import excise, refused
-from tests.stages.killed import LAUNCH
+from tests.processes import command, together
 
 POOL = [caption for caption in ordinary_captions(1200) if len(caption) < 36][:96]
 FIRST = ScanSettings.first_image
@@ -145,32 +142,16 @@ def test_a_scan_that_was_stopped_goes_on_to_the_same_bytes(tiny_checkpoint: Path
 def test_two_processes_leave_the_bytes_of_one(tiny_checkpoint: Path, tables: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert scan(tiny_checkpoint, tables, one).exit_code == 0
-    words = [
-        "scan",
-        tiny_checkpoint,
-        tables / "captions.csv",
-        "--ordinary",
-        tables / "ordinary.csv",
-        "--out",
-        two,
-        *QUICK,
-    ]
-    done = subprocess.run(
-        [sys.executable, *LAUNCH, "2", "-m", "excise", *map(str, words)],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    ordinary = ("--ordinary", tables / "ordinary.csv")
+    done = together(2, command, "scan", tiny_checkpoint, tables / "captions.csv", *ordinary, "--out", two, *QUICK)
+    assert [process.returncode for process in done] == [0, 0], [process.stderr for process in done]
     first, second = results(one), results(two)
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} <= {"recipe.toml", "scan.json"}, (
         "they name the folder"
     )
-    assert done.stdout.count("8 called memorized") == 1, "one of them speaks"
+    said = [process.stdout.count("8 called memorized") for process in done]
+    assert said == [1, 0], "one of them speaks"
 
 
 def test_another_rate_scores_nothing_anew(tiny_checkpoint: Path, tables: Path, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.hub.faults import (
@@ -20,6 +20,7 @@ from tests.hub.faults import (
     status,
     wrong_bytes,
 )
+from tests.processes import SERVER
 
 READS = {
     "whoami": 1,
@@ -110,15 +111,7 @@ def _publish(endpoint: str, home: str, release: str, repo: str, output: str) -> 
         main(["publish", release, "--repo", repo, "--public-key", str(Path(release).parent.parent / "key.pub")])
 
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    ["tests.release.faulty", "excise.cli", "excise.release.publish", "model_signing.signing", "model_signing.verifying"]
-)
-
-
-def publishing(
-    endpoint: str, home: Path, release: Path, repo: str, output: Path
-) -> multiprocessing.process.BaseProcess:
+def publishing(endpoint: str, home: Path, release: Path, repo: str, output: Path) -> BaseProcess:
     """A process, not yet started, that publishes; what it prints goes to ``output``, temporary files beside that."""
     arguments = (endpoint, str(home), str(release), repo, str(output))
-    return _SERVER.Process(target=_publish, args=arguments, daemon=True)
+    return SERVER.Process(target=_publish, args=arguments, daemon=True)

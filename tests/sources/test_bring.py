@@ -22,7 +22,7 @@ from tests.conftest import build_tiny_pipeline
 from tests.hub import command
 from tests.hub.server import Hub
 from tests.jobs import excise, refused, write_recipe
-from tests.run.test_processes import LAUNCH
+from tests.processes import LAUNCH
 from tests.sources.conftest import folder_files
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

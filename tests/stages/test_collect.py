@@ -45,7 +45,7 @@ def energies(recipe: Recipe, texts: list[str], steps_run: int) -> dict[str, dict
 def test_statistics_are_those_of_whole_generations(
     tiny_recipe: Recipe, tiny_sets: PromptSets, collected: Path, group: int
 ) -> None:
-    """Batch 2 in chunks of 2, stopped at call 3, against batch 1, all 4 steps run, later calls dropped."""
+    """Chunks of 2, stopped at call 3, against batch 1, all 4 steps run, later calls dropped."""
     texts = [prompt.text for prompt in tiny_sets.located[group]]
     statistics, tokens = StatisticsFile(Run(collected)), {}
     for rows, sites in energies(tiny_recipe, texts, steps_run=tiny_recipe.sampling.steps).items():

@@ -105,7 +105,7 @@ def test_two_processes_one_of_them_killed_leave_the_bytes_of_one(
     tiny_recipe: Recipe, tiny_sets: PromptSets, gathered: Run, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "run")
-    assert collect_until_killed(tiny_recipe, DEMAND, run.folder, 2, count=2) != 0
+    assert collect_until_killed(tiny_recipe, DEMAND, run.folder, 2, count=2) == -signal.SIGKILL
     kept = {file.name for file in run.partial("collect").glob("*.safetensors")}
     assert "00001.safetensors" in kept and "00003.safetensors" not in kept and not run.statistics.exists()
     assert len(collect.plan_chunks(tiny_recipe, tiny_sets, DEMAND)) == 4
