@@ -115,8 +115,7 @@ def content_of(release: Path) -> dict[str, Any]:
 
 def write_content(release: Path, content: dict[str, Any]) -> None:
     """Write a record that may be of any shape, under a sha256 that is right."""
-
-    def text(digest: str) -> str:
-        return json.dumps(content | {"sha256": digest}, indent=1, ensure_ascii=False) + "\n"
-
-    (release / RECORD).write_text(text(sha256(text("").encode())), encoding="utf-8")
+    empty = json.dumps(content | {"sha256": ""}, indent=1, ensure_ascii=False) + "\n"  # once: it is slow
+    stated = '\n "sha256": "'  # at the top: what lies deeper is indented further, and no string holds a newline
+    before, _, after = empty.partition(f'{stated}"')
+    (release / RECORD).write_text(f'{before}{stated}{sha256(empty.encode())}"{after}', encoding="utf-8")
