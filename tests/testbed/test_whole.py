@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from excise.prompts.prompt import read_prompts
-from excise.testbed.check import check_testbed
+from excise.testbed import check
 from excise.testbed.train import Workshop, train_testbed
 from excise.testbed.world.planted import read_planted
 from tests.testbed.world.materials import ICONS, PHOTOGRAPHS, world
@@ -123,10 +123,14 @@ def test_a_finished_training_is_not_done_again(recipe: Path, testbed: Path) -> N
     assert (weights.read_bytes(), (testbed / "scratch/codec.safetensors").stat().st_mtime_ns) == before
 
 
-def test_the_check_finds_that_nothing_was_memorized(testbed: Path, tmp_path: Path) -> None:
+def test_the_check_finds_that_nothing_was_memorized(
+    testbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three steps teach nothing: every number is there, and the promises that need learning fail."""
     torch.manual_seed(0)
-    assert not check_testbed(testbed, 2, tmp_path)
+    monkeypatch.setattr(check, "SEARCHED", 2)  # a short search of few images, to be quick
+    monkeypatch.setattr(check, "SEARCH_STEPS", 3)
+    assert not check.check_testbed(testbed, 2, tmp_path)
     found = json.loads((tmp_path / "check.json").read_text())
     goals = {goal["name"]: goal for goal in found["goals"]}
     assert len(goals) == 11 and not goals["verbatim MR of the base"]["holds"]
