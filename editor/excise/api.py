@@ -116,12 +116,11 @@ class FinishedRun:
             ExciseError: the checkpoint or the run's files cannot be used; an edit that was trained, which is in the
                 edited checkpoint alone.
         """
-        from excise.edits import method
-        from excise.run.material import RunMaterial
+        from excise.edits.chain import fitted
+        from excise.run.material import materials
 
-        name, settings = recipe.edit.method, recipe.edit.settings
         base = open_checkpoint(recipe.model.path)
-        return method(name).fit(RunMaterial.of(self._run, recipe, base, name, settings))
+        return fitted(recipe.edit.methods, materials(self._run, recipe, base))
 
     def release(self) -> Path:
         """Make the run's release folder, as the command ``excise release`` does.

@@ -47,3 +47,11 @@ def test_a_scope_that_an_architecture_lacks_is_refused() -> None:
 def test_no_name_means_two_things_and_recipes_know_each() -> None:
     assert not set(FAMILIES) & set(SCOPES)
     assert set(get_args(ScopedEdit.model_fields["scope"].annotation)) == set(SCOPES)
+
+
+def test_several_together_let_change_what_any_of_them_does() -> None:
+    denoiser = network("UNet2DConditionModel")
+    found = editable(denoiser, "ffn+cross_attention")
+    assert found.items() == (editable(denoiser, "ffn") | editable(denoiser, "cross_attention")).items()
+    assert [name for name, _ in denoiser.named_parameters() if name in found] == list(found)
+    assert editable(denoiser, "ffn+all") == editable(denoiser, "all")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from excise.diffusion.patching import Change
 from excise.diffusion.sites import Site
 from excise.edits import Training
 from excise.mathematics.second_moment import SecondMoment
@@ -25,6 +27,7 @@ class Gathered:
     masks: dict[str, Tensor] = field(default_factory=dict)
     tokens: int = 400
     training: Training | None = None
+    before: Mapping[str, Change] = field(default_factory=dict)
 
     def inputs(self, site: Site, prompts: str) -> Tensor:
         """Correlated ones; of memorized prompts, much more along `planted`."""
@@ -53,6 +56,7 @@ class Gathered:
         return SecondMoment(inputs.T @ inputs, torch.tensor(float(self.tokens), dtype=torch.float64))
 
     def weight(self, site: Site) -> Tensor:
-        """A random one."""
+        """A random one, after the edits before."""
         rng = torch.Generator().manual_seed(site.outputs)
-        return torch.randn(site.outputs, site.neurons, generator=rng)
+        weight = torch.randn(site.outputs, site.neurons, generator=rng)
+        return self.before[site.tensor](weight) if site.tensor in self.before else weight

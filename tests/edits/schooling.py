@@ -11,6 +11,7 @@ import torch
 
 from excise.checkpoint import Checkpoint
 from excise.edits import Edit, Training, method
+from excise.measures.replication import Rule
 from excise.prompts.prompt import Prompt
 from excise.recipe import Sampling, UnlearnEdit
 from tests.edits.gathered import Gathered
@@ -19,6 +20,8 @@ QUICK = UnlearnEdit(steps=4, kept_rows=3, memorized_rows=2, pictures=3, stand_in
 MEMORIZED = ("an astronaut in an orange suit", "a pile of old coins", "a page of printed text")
 ORDINARY = ("a red circle", "a blue square", "a green star")
 NEIGHBOURS = ("an astronaut in a blue suit", "a pile of new coins")
+RULE = Rule(0.01, None, 4)
+"""Nothing replicates but by being equal."""
 
 
 class Stopped(Exception):
@@ -55,6 +58,7 @@ def training(
     counter: Counter | None = None,
     dtype: torch.dtype = torch.float32,
     images: tuple[Path, ...] = (),
+    rule: Rule = RULE,
 ) -> Training:
     """Three memorized prompts, of which the first have images; neighbours; two calls a picture."""
     base = Checkpoint.open(folder)
@@ -67,6 +71,7 @@ def training(
         neighbours=tuple(map(Prompt, NEIGHBOURS)),
         sampling=Sampling(steps=2, guidance=3.0, size=64, batch=4),
         side=64,
+        rule=rule,
         state=state,
         counting=counter or Counter(),
     )

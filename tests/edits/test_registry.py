@@ -38,7 +38,7 @@ FITTED = [name for name in METHODS if not method(name).NEEDS.training]
 @pytest.mark.parametrize("name", FITTED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_an_edit_keeps_shape_dtype_and_what_is_not_the_sites(name: str, dtype: torch.dtype) -> None:
-    settings = Edit(method=name).settings  # type: ignore[arg-type]
+    settings = Edit(method=name).settings(name)  # type: ignore[arg-type]
     edit = method(name).fit(Gathered(settings, SITES, MASKS))
     changes = changes_of(edit)
     assert set(changes) == {site.tensor for site in edit.sites} == {"a.weight", "b.weight"}

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
 from excise.checkpoint import Checkpoint
+from excise.diffusion.denoise import denoise, noise_key
 from excise.diffusion.gradients import TextLoss
 from excise.diffusion.patching import patched
 from excise.edits import Edit, changes_of
-from excise.edits.lessons import Syllabus
+from excise.edits.lessons import Pictures
+from excise.edits.syllabus import Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree
+from excise.measures.replication import Rule
 from excise.recipe import UnlearnEdit
 from tests.diffusion.pipelines import save
 from tests.edits.schooling import MEMORIZED, NEIGHBOURS, ORDINARY, QUICK, Counter, Stopped, training, unlearn
@@ -99,6 +103,40 @@ def test_transformers_are_trained_in_bfloat16_with_weights_in_float32(family: st
     moved = [(value - base.read(name)).abs().max() for name, value in found.items()]
     assert all(value.dtype == torch.float32 for value in found.values()) and max(moved) > 0
     assert max(moved) <= 2.1 * settings.learning_rate  # a step of Adam is no longer: in bfloat16 most would be lost
+
+
+def test_pictures_that_replicate_teach_nothing_and_are_named(
+    tiny_checkpoint: Path, tmp_path: Path, images: tuple[Path, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One prompt's training image is what the base draws for a neighbour: so it is where a neighbour is memorized."""
+    plain = training(tiny_checkpoint, tmp_path / "plain", images=images)
+    pipeline = plain.load()
+    first = Syllabus.of(plain, QUICK)
+    key = noise_key(f"edit.unlearn\n0\n{NEIGHBOURS[0]}", QUICK.seed)
+    picture = denoise(pipeline, [NEIGHBOURS[0]], [key], plain.sampling)[0]
+    copy = tmp_path / "copy.png"
+    Image.fromarray((255 * picture).round().byte().permute(1, 2, 0).numpy()).save(copy)
+    taken = training(tiny_checkpoint, tmp_path / "state", images=(copy, *images))
+    taken.state.mkdir()
+    pictures = Pictures.made(pipeline, taken, first, QUICK.seed)
+    number = first.drawn.index((NEIGHBOURS[0], 0))
+    assert pictures.copied(taken, first) == {number: 0}
+    assert f"pictures that the base draws of '{NEIGHBOURS[0]}' replicate {copy}" in caplog.text
+    found = Syllabus.of(taken, QUICK, {number: 0})
+    assert number in first.kept.tolist() and number in first.stand_ins.flatten().tolist()
+    assert found.kept.tolist() == [n for n in first.kept.tolist() if n != number]
+    assert found.stand_ins.shape == first.stand_ins.shape and number not in found.stand_ins
+    unlearn(QUICK.model_copy(update={"steps": 1}), taken)
+
+
+def test_where_every_stand_in_replicates_there_is_nothing_to_teach(
+    tiny_checkpoint: Path, tmp_path: Path, images: tuple[Path, ...]
+) -> None:
+    taken = training(tiny_checkpoint, tmp_path, images=images, rule=Rule(1.0, None, 4))
+    with pytest.raises(
+        ExciseError, match=rf"prompts\.neighbours: all .* {images[0]} of '{MEMORIZED[0]}'.*give prompts"
+    ):
+        unlearn(QUICK, taken)
 
 
 def test_a_training_that_diverges_says_where_its_last_good_state_is(tiny_checkpoint: Path, tmp_path: Path) -> None:

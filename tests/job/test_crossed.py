@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from excise.edits import changes_of, method
+from excise.edits import changes_of
+from excise.edits.chain import fitted
 from excise.errors import ExciseError
 from excise.job import crossed as crossing
 from excise.job.crossed import Crossed, own_seeds
@@ -29,6 +31,7 @@ CANDIDATES = {
     "zero": Edit(),
     "project": Edit(method="project", project=ProjectEdit(directions=2)),
     "compensate": Edit(method="compensate", compensate=CompensateEdit(importance=0.5)),
+    "chain": Edit(method="project", then=("zero",), project=ProjectEdit(directions=2)),
 }
 
 
@@ -55,7 +58,7 @@ def crossed(context: Context) -> Crossed:
 
 
 def material(context: Context, name: str, groups: tuple[int, ...]) -> FoldMaterial:
-    return FoldMaterial.of_fold(context.run, candidate(context, name), context.base, groups)
+    return FoldMaterial.of_fold(context.run, candidate(context, name), context.base, groups, name, {})
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
@@ -66,7 +69,8 @@ def test_a_fold_is_fitted_on_all_groups_but_the_one_left_out(
     expected = {}
     for left_out in range(3):
         others = tuple(group for group in range(3) if group != left_out)
-        changes = changes_of(method(name).fit(material(context, name, others)))
+        fold = partial(FoldMaterial.of_fold, context.run, candidate(context, name), context.base, others)
+        changes = changes_of(fitted(CANDIDATES[name].methods, fold))
         expected[left_out] = {tensor: change(context.base.read(tensor)) for tensor, change in changes.items()}
     tensor = next(iter(expected[0]))
     assert not torch.equal(expected[0][tensor], expected[1][tensor])
@@ -85,8 +89,8 @@ def test_a_fold_is_fitted_on_all_groups_but_the_one_left_out(
     weights = [expected[fold][tensor] for fold in range(3)]
     seen = {fold: [texts for texts, weight in asked if torch.equal(weight, weights[fold])] for fold in range(3)}
     for fold in range(3):
-        left_out, fitted, *kept = seen[fold]
-        assert left_out == groups[fold] and fitted == groups[(fold + 1) % 3] and len(kept) == 2
+        left_out, also, *kept = seen[fold]
+        assert left_out == groups[fold] and also == groups[(fold + 1) % 3] and len(kept) == 2
     assert sum(map(len, seen.values())) == len(asked)
     everything = [text for texts, _ in asked for text in texts]
     for prompt in (*context.sets.judged, *context.sets.neighbours_judged):

@@ -30,6 +30,7 @@ UNREAD = {"collect.groups", "model.configuration"}
 make the sets, and the folder that a single file is converted into."""
 OTHER = {
     "edit.method": "random",
+    "edit.then": ("random",),
     "locate.contrast": "ordinary",
     "attack.methods": ("replay", "replay"),
     "collect.sites": "ffn_first",
@@ -37,7 +38,7 @@ OTHER = {
 """Another value of keys that are names."""
 
 
-EDITS = ("edit.method", "edit.random", "edit.project", "edit.compensate", "edit.unlearn")
+EDITS = ("edit.method", "edit.then", "edit.random", "edit.project", "edit.compensate", "edit.unlearn")
 SEARCHES = ("embedding", "prompt", "relearn", "revive", "samplers")
 """Attacks that have a section."""
 SPARE = {"attack.samplers.seed"}
@@ -183,7 +184,7 @@ def test_every_key_changes_the_fingerprints_of_its_readers_and_of_no_other(
         expected |= {"collect"} if key in DEMAND else {"attack"} if key in SPARE else set()
         expected |= {stage.name for stage in STAGES if key in stage.files}
         trained = key.startswith(tuple(TRAINING.settings)) and key != "model.path"
-        if trained or key.startswith(EDITS[1:]):
+        if trained or key.startswith(EDITS[2:]):
             expected -= {"edit"}  # the chosen method is zero
         assert found == expected, key
 

@@ -61,6 +61,7 @@ def denoise(
     on_call: Callable[[int], None] | None = None,
     decode: bool = True,
     start: Mapping[str, Any] | None = None,
+    on_latents: Callable[[Tensor], object] | None = None,
 ) -> Tensor:
     """Denoise one batch with the pipeline's own loop.
 
@@ -74,6 +75,7 @@ def denoise(
         on_call: called with the index of each step when that step is over.
         decode: decode to images; without it the autoencoder is not run.
         start: arguments of a pipeline that begins with an image: ``image`` (n, 3, height, width) and ``strength``.
+        on_latents: called with the latents after each step; the last are those that are decoded.
 
     Returns:
         float32 on the CPU: images ``(n, 3, height, width)`` in [0, 1], or latents in the pipeline's own layout.
@@ -83,6 +85,8 @@ def denoise(
     def after_call(call: int, latents: Tensor) -> None:
         if on_call is not None:
             on_call(call)
+        if on_latents is not None:
+            on_latents(latents)
         if calls is not None and call + 1 >= calls:
             raise _Enough(latents)
 

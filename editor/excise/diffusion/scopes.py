@@ -25,11 +25,16 @@ def editable(denoiser: nn.Module, scope: str) -> dict[str, int]:
     Args:
         denoiser: with weights or without.
         scope: one of `FAMILIES`, of which only the sites' part of each weight may change; or one of `SCOPES`, whose
-            tensors may change as a whole, biases, norms and embeddings among them.
+            tensors may change as a whole, biases, norms and embeddings among them; or several of these, joined by
+            ``+``: what any of them lets change.
 
     Raises:
         ExciseError: as `excise.diffusion.sites.find_sites`; a scope of which the architecture has nothing.
     """
+    if "+" in scope:
+        found = [editable(denoiser, each) for each in scope.split("+")]
+        names = [name for name, _ in denoiser.named_parameters() if any(name in each for each in found)]
+        return {name: max(each.get(name, 0) for each in found) for name in names}
     if scope in FAMILIES:
         return {site.tensor: site.outputs * site.neurons for site in find_sites(denoiser, scope)}
     inside = _prefixes(denoiser, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -9,7 +10,7 @@ from excise.edits.base import Edit, Masks, Material, Needs, SiteEdit, TensorEdit
 
 __all__ = [
     "METHODS", "Edit", "Masks", "Material", "Method", "Needs", "SiteEdit", "TensorEdit", "Training", "changes_of",
-    "method",
+    "method", "needs",
 ]  # fmt: skip
 
 METHODS = {
@@ -45,3 +46,15 @@ def method(name: str) -> Method:
         KeyError: there is none of that name.
     """
     return cast(Method, import_module(METHODS[name]))
+
+
+def needs(names: Iterable[str]) -> Needs:
+    """What all methods of these names together are fitted on."""
+    found = [method(name).NEEDS for name in names]
+    return Needs(
+        subspace=any(each.subspace for each in found),
+        statistics=frozenset[str]().union(*(each.statistics for each in found)),
+        retained=any(each.retained for each in found),
+        weights=any(each.weights for each in found),
+        training=any(each.training for each in found),
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # nothing heavy is imported by who only asks which methods th
     from excise.diffusion.patching import Change
     from excise.diffusion.sites import Site
     from excise.mathematics.statistics import Statistic
+    from excise.measures.replication import Rule
     from excise.prompts.prompt import Prompt
     from excise.recipe import Sampling, Section
 
@@ -39,7 +40,7 @@ class Needs:
     retained: bool = False
     """These statistics of all prompts that are to be kept, too: ordinary ones and, where there are some, neighbours."""
     weights: bool = False
-    """The base's weight of every site."""
+    """The weight of every site: the base's, after the edits before."""
     training: bool = False
     """The base itself and the prompts that locating may see: a `Training`."""
 
@@ -60,7 +61,7 @@ class Training:
 
     base: Checkpoint
     load: Callable[[], DiffusionPipeline]
-    """The base, on the recipe's device in its dtype, for the method to change."""
+    """The base, on the recipe's device in its dtype, for the method to change: as it is, whatever `start` says."""
     memorized: tuple[Prompt, ...]
     """Located prompts, with their training images where the table names them."""
     ordinary: tuple[Prompt, ...]
@@ -69,10 +70,19 @@ class Training:
     sampling: Sampling
     side: int
     """Height and width of images in pixels."""
+    rule: Rule
+    """When a picture replicates a training image: such a one teaches nothing."""
     state: Path
     """Folder of what a training that is stopped goes on from; it goes when the stage is done."""
     counting: Callable[[str, int, int], AbstractContextManager[Bar]]
     """As `excise.run.progress.Progress.counting`."""
+    before: Mapping[str, Change] = field(default_factory=dict)
+    """What the edits before it make of the base's tensors, by name."""
+
+    def start(self, name: str) -> Tensor:
+        """The tensor of a name as training starts from it: the base's, after the edits before."""
+        value = self.base.read(name)
+        return self.before[name](value) if name in self.before else value
 
 
 class Material(Protocol):
@@ -102,7 +112,7 @@ class Material(Protocol):
         ...
 
     def weight(self, site: Site) -> Tensor:
-        """The base's weight: ``(outputs, neurons)`` in its own dtype, on the CPU."""
+        """The weight as the edits before left it: ``(outputs, neurons)`` in the base's dtype, on the CPU."""
         ...
 
     @property

@@ -47,9 +47,9 @@ class EditRecord(Part):
     base: str
     """Name of the folder that was edited."""
     method: str
-    """As in the recipe's ``edit.method``."""
+    """As in the recipe: ``edit.method``, and ``then`` each of ``edit.then``."""
     sites: str
-    """Family of sites, or scope of tensors (`excise.diffusion.scopes`), that the edit could change."""
+    """Family of sites, or scope of tensors, or several (`excise.diffusion.scopes`), that the edit could change."""
     tensors: dict[str, ChangedTensor]
     files: dict[str, FileHashes]
     """Every file of the checkpoint, by name."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 
 import torch
 from diffusers import DiffusionPipeline
@@ -15,67 +16,13 @@ from excise.diffusion.gradients import TextLoss, in_halves
 from excise.diffusion.latents import latents_of
 from excise.diffusion.training import Rows
 from excise.edits.base import Training
+from excise.edits.syllabus import Asked, Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree, write_tree
-from excise.measures.replication import load_target
-from excise.prompts.near_duplicates import words
-from excise.prompts.prompt import Prompt
+from excise.measures.replication import Target, load_target
 from excise.recipe import UnlearnEdit
 
-Asked = tuple[str, int]
-"""A prompt's text, and how many pictures of it were asked for before."""
-
-
-@dataclass(frozen=True)
-class Syllabus:
-    """Which pictures are drawn, and which stand in for which image."""
-
-    texts: tuple[str, ...]
-    """What the denoiser is told: captions of memorized images, prompts to be kept, the empty prompt."""
-    memorized: int
-    """How many of the texts are captions."""
-    drawn: tuple[Asked, ...]
-    """The pictures."""
-    stand_ins: Tensor
-    """Which pictures stand in for each memorized image: ``(memorized, stand_ins)``."""
-
-    @classmethod
-    def of(cls, training: Training, settings: UnlearnEdit) -> Syllabus:
-        """As many pictures of ordinary prompts as asked for, and as many of neighbours, where there are some.
-
-        A memorized image's stand-ins are pictures of the neighbours (without neighbours, the ordinary prompts) that
-        have most words in common with its caption.
-
-        Raises:
-            ExciseError: there is nothing to draw.
-        """
-        captions = [prompt.text for prompt in training.memorized]
-        ordinary, beside = (_asked(kept, settings.pictures) for kept in (training.ordinary, training.neighbours))
-        if not (ordinary or beside):
-            raise ExciseError(
-                "prompts.ordinary: none are left to learn from; give more, or set locate.evidence = false"
-            )
-        start, pool = (len(ordinary), beside) if beside else (0, ordinary)
-        order = list(range(len(pool)))
-        Random(f"edit.unlearn/{settings.seed}").shuffle(order)
-        bags = [words(text) for text, _ in pool]
-        chosen = []
-        for caption in captions:
-            own = words(caption)
-            alike = sorted(order, key=lambda i: -len(own & bags[i]) / max(1, len(own | bags[i])))
-            chosen.append([start + alike[i % len(alike)] for i in range(settings.stand_ins)])
-        drawn = (*ordinary, *beside)
-        kept = dict.fromkeys(text for text, _ in drawn)
-        return cls((*captions, *kept, ""), len(captions), drawn, torch.tensor(chosen))
-
-    @property
-    def empty(self) -> int:
-        """Number of the empty prompt."""
-        return len(self.texts) - 1
-
-
-def _asked(prompts: Sequence[Prompt], count: int) -> list[Asked]:
-    return [(prompts[i % len(prompts)].text, i // len(prompts)) for i in range(count)] if prompts else []
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +33,8 @@ class Pictures:
     """Of each memorized image: ``(memorized, ...)``; without one, of what the base draws for the caption."""
     drawn: Tensor
     """What the base draws: ``(pictures, ...)``."""
+    copies: Tensor
+    """Number of the memorized prompt whose training image each of these replicates, -1 where none: ``(pictures,)``."""
 
     @classmethod
     def made(cls, pipeline: DiffusionPipeline, training: Training, syllabus: Syllabus, seed: int) -> Pictures:
@@ -97,30 +46,54 @@ class Pictures:
         file = training.state / "pictures.safetensors"
         if file.exists():
             return cls(**read_tree(file))
-        drawn = _draw(pipeline, training, syllabus.drawn, seed)
+        side, memorized = training.side, training.memorized
+        targets = {i: load_target(one, side, side) for i, one in enumerate(memorized) if one.image is not None}
+        drawn, copies = _draw(pipeline, training, syllabus.drawn, seed, targets)
         bare = [(prompt.text, 0) for prompt in training.memorized if prompt.image is None]
-        selves = iter(_draw(pipeline, training, bare, seed) if bare else ())
-        side = training.side
+        selves = iter(_draw(pipeline, training, bare, seed, {})[0] if bare else ())
         own = [
-            next(selves) if prompt.image is None else latents_of(pipeline, load_target(prompt, side, side).image)
-            for prompt in training.memorized
+            latents_of(pipeline, targets[number].image) if number in targets else next(selves)
+            for number in range(len(memorized))
         ]
-        found = cls(torch.stack([latents.cpu() for latents in own]), drawn)
+        found = cls(torch.stack([latents.cpu() for latents in own]), drawn, copies)
         if not bool(found.own.isfinite().all() and found.drawn.isfinite().all()):
             raise ExciseError("edit.unlearn: the base draws NaN or infinity; set model.dtype = 'float32' or 'bfloat16'")
         write_tree(file, vars(found))
         return found
 
+    def copied(self, training: Training, syllabus: Syllabus) -> dict[int, int]:
+        """The pictures that replicate a training image, and the number of its prompt; they are warned of."""
+        found = {number: of for number, of in enumerate(self.copies.tolist()) if of >= 0}
+        for of in sorted(set(found.values())):
+            texts = dict.fromkeys(syllabus.drawn[number][0] for number in found if found[number] == of)
+            told, image = ", ".join(map(repr, texts)), training.memorized[of].image
+            log.warning(
+                "edit.unlearn: pictures that the base draws of %s replicate %s: they teach nothing", told, image
+            )
+        return found
 
-def _draw(pipeline: DiffusionPipeline, training: Training, asked: Sequence[Asked], seed: int) -> Tensor:
-    """Latents, from noise that nothing else is drawn from."""
+
+def _draw(
+    pipeline: DiffusionPipeline,
+    training: Training,
+    asked: Sequence[Asked],
+    seed: int,
+    targets: Mapping[int, Target],
+) -> tuple[Tensor, Tensor]:
+    """Latents, from noise that nothing else is drawn from, and the number of the first target that each replicates."""
     texts = [text for text, _ in asked]
     keys = [noise_key(f"edit.unlearn\n{number}\n{text}", seed) for text, number in asked]
 
-    def make(start: int, stop: int) -> Tensor:
-        return denoise(pipeline, texts[start:stop], keys[start:stop], training.sampling, decode=False)
+    def make(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        last = deque[Tensor](maxlen=1)
+        images = denoise(pipeline, texts[start:stop], keys[start:stop], training.sampling, on_latents=last.append)
+        copies = torch.full((stop - start,), -1)
+        for number, target in targets.items():
+            copies[training.rule.replicated(images, target) & (copies < 0)] = number
+        return last[0].to("cpu", torch.float32), copies
 
-    return torch.cat(list(in_batches(make, text_lengths(pipeline, texts), training.sampling.batch)))
+    latents, copies = zip(*in_batches(make, text_lengths(pipeline, texts), training.sampling.batch), strict=True)
+    return torch.cat(latents), torch.cat(copies)
 
 
 class Teacher:
@@ -157,8 +130,8 @@ class Teacher:
         Raises:
             ExciseError: not even one row fits.
         """
-        count, settings = self._settings.kept_rows, self._settings
-        which = torch.randint(len(self._prompts), (count,), generator=self.generator)
+        count, settings, kept = self._settings.kept_rows, self._settings, self._syllabus.kept
+        which = kept[torch.randint(len(kept), (count,), generator=self.generator)]
         empty = torch.rand(count, generator=self.generator) < settings.empty
         prompts = self._prompts[which].masked_fill(empty, self._syllabus.empty)
         latents = self._pictures.drawn[which]

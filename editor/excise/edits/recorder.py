@@ -41,7 +41,7 @@ class Recorder:
             base: before the edit.
             edited: after it, as `observe` saw it being made.
             edit: the edit.
-            method: its name.
+            method: its name, or names (`excise.recipe.Edit.named`).
             sites: family or scope of what it could change (`excise.diffusion.scopes`).
             name: what the base is called.
         """

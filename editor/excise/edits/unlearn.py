@@ -23,7 +23,8 @@ from excise.diffusion.text_inputs import check_pipeline
 from excise.diffusion.training import Learner, Rows, held_in_float32
 from excise.edits.adversary import Pool
 from excise.edits.base import Edit, Material, Needs, TensorEdit, Training
-from excise.edits.lessons import Pictures, Syllabus, Teacher
+from excise.edits.lessons import Pictures, Teacher
+from excise.edits.syllabus import Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree, write_tree
 from excise.recipe import UnlearnEdit
@@ -79,11 +80,12 @@ class _Course:
     ) -> None:
         syllabus = Syllabus.of(training, settings)
         pictures = Pictures.made(pipeline, training, syllabus, settings.seed)
+        syllabus = Syllabus.of(training, settings, pictures.copied(training, syllabus))
         loss = TextLoss(pipeline, syllabus.texts, training.sampling)
         network: Any = denoiser(pipeline)
         dtype = network.dtype
         base = copy.deepcopy(network)
-        held_in_float32(network, training.base.read)
+        held_in_float32(network, training.start)
         self._training, self._settings, self._pictures = training, settings, pictures
         self._teacher = Teacher(loss, base, syllabus, pictures, settings)
         self._pool = Pool(loss, syllabus.memorized, syllabus.empty, settings)

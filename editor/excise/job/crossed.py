@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 from diffusers import DiffusionPipeline
 from torch import Tensor
@@ -19,7 +20,8 @@ from excise.attacks import Target as Sought
 from excise.attacks.replay import replay
 from excise.diffusion.load import denoiser, pick_device, pick_dtype
 from excise.diffusion.patching import Change, patched
-from excise.edits import changes_of, method
+from excise.edits import changes_of
+from excise.edits.chain import fitted
 from excise.errors import ExciseError
 from excise.job.folds import FoldMaterial
 from excise.job.grids import Candidate
@@ -108,13 +110,13 @@ class Crossed:
         folds, drawn, changed = len(self.sets.located), Drawn(), 0
         for left_out in range(folds):
             seen = tuple(group for group in range(folds) if group != left_out)
-            material = FoldMaterial.of_fold(self.collected[candidate.sites], candidate, self.checkpoint, seen)
-            changes, counts = changes_of(method(candidate.edit.method).fit(material)), [0]
+            fold = partial(FoldMaterial.of_fold, self.collected[candidate.sites], candidate, self.checkpoint, seen)
+            changes, counts = changes_of(fitted(candidate.edit.methods, fold)), [0]
             with patched(self.network, {name: _counted(change, counts) for name, change in changes.items()}):
-                fitted = (left_out + 1) % folds
+                seen_one = (left_out + 1) % folds
                 self._replay(drawn.left_out, self._of_group(left_out))
-                self._replay(drawn.located, self._of_group(fitted))
-                self._seek(drawn.sought, [place for place in self.sought if self.group_of[place] == fitted])
+                self._replay(drawn.located, self._of_group(seen_one))
+                self._seek(drawn.sought, [place for place in self.sought if self.group_of[place] == seen_one])
                 self._keep(drawn, left_out, folds)
             changed += counts[0]
         return self.judging.result(candidate.name, drawn, round(changed / folds))

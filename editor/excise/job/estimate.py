@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,7 +12,6 @@ from excise.diffusion.load import pick_device, pick_dtype
 from excise.diffusion.sites import Site
 from excise.mathematics.statistics import STATISTICS
 from excise.prompts.questions import questions_of
-from excise.recipe import UnlearnEdit
 from excise.run.statistics import GROUPED
 from excise.stages.collect import plan_chunks
 from excise.stages.context import Context
@@ -92,38 +91,35 @@ def estimate(context: Context) -> Estimate:
         merging=statistics + 2 * max(kept.values()),
         partial=partial,
         images=images * prod((3, side, side)),
-        disk=2 * _moved(context, sizes)
-        + 2 * files
-        + 2 * statistics
-        + partial
-        + images * prod((3, side, side))
-        + 64 * MIB,
+        disk=2 * _moved(context) + 2 * files + 2 * statistics + partial + images * prod((3, side, side)) + 64 * MIB,
         edit_calls=_edit_calls(context),
-        training=_training(context, sizes),
+        training=_training(context),
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
         attack_calls=sum(block.calls(recipe.sampling) for block in blocks),
     )
 
 
 def _edit_calls(context: Context) -> int:
-    settings, sets = context.recipe.edit.settings, context.sets
-    if not isinstance(settings, UnlearnEdit):
+    settings, sets = context.recipe.edit.trained, context.sets
+    if settings is None:
         return 0
     return settings.calls(sum(map(len, sets.located)), bool(sets.neighbours), context.recipe.sampling.steps)
 
 
-def _training(context: Context, sizes: Mapping[str, int]) -> int:
+def _training(context: Context) -> int:
     """The base as it computes, its float32 copy that is trained, gradients, and what is kept of each trained entry."""
-    if not (moved := _moved(context, sizes)):
+    if not (moved := _moved(context)):
         return 0
     model, numbers = context.recipe.model, sum(map(prod, context.base.shapes.values()))
     return numbers * (4 + pick_dtype(model.dtype, pick_device(model.device)).itemsize) + moved
 
 
-def _moved(context: Context, sizes: Mapping[str, int]) -> int:
+def _moved(context: Context) -> int:
     """Bytes of what is trained and its two moments (gradients are as large), and of an average where one is kept."""
-    settings = context.recipe.edit.settings
-    return 4 * sum(sizes.values()) * (4 if settings.average else 3) if isinstance(settings, UnlearnEdit) else 0
+    settings = context.recipe.edit.trained
+    if settings is None:
+        return 0
+    return 4 * sum(context.base.editable(settings.scope).values()) * (4 if settings.average else 3)
 
 
 def _sums(context: Context, sites: Sequence[Site]) -> tuple[int, dict[str, int]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from excise.checkpoint import Checkpoint
+from excise.diffusion.patching import Change
 from excise.diffusion.sites import Site
 from excise.edits import method
 from excise.job.grids import Candidate
@@ -30,16 +32,25 @@ class FoldMaterial(RunMaterial):
     """Those of the memorized prompts that it may see."""
 
     @classmethod
-    def of_fold(cls, run: Run, candidate: Candidate, base: Checkpoint, groups: tuple[int, ...]) -> FoldMaterial:
-        """Material for an edit, from a run that is collected."""
+    def of_fold(
+        cls,
+        run: Run,
+        candidate: Candidate,
+        base: Checkpoint,
+        groups: tuple[int, ...],
+        name: str,
+        before: Mapping[str, Change],
+    ) -> FoldMaterial:
+        """Material for one of an edit's methods, after those before it, from a run that is collected."""
         return cls(
             run=run,
-            settings=candidate.edit.settings,
+            settings=candidate.edit.settings(name),
             sites=base.sites(candidate.sites),
-            needs=method(candidate.edit.method).NEEDS,
+            needs=method(name).NEEDS,
             contrast=contrast_of(candidate.locate),
             rows=candidate.locate.rows,
             base=base,
+            before=before,
             locate=candidate.locate,
             groups=groups,
         )

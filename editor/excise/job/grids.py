@@ -40,16 +40,18 @@ class Candidate:
         where = "" if self.sites == "ffn" else f"{self.sites}: "
         if self.control:
             return f"{where}knock-out: every weight zero"
-        edit = self.edit
-        if edit.method == "project":
-            return f"{where}project {_directions(edit.project)}{_rows(self.locate)}"
-        if edit.method == "compensate":
-            settings = edit.compensate
+        return where + " then ".join(map(self._named, self.edit.methods))
+
+    def _named(self, method: str) -> str:
+        if method == "project":
+            return f"project {_directions(self.edit.project)}{_rows(self.locate)}"
+        if method == "compensate":
+            settings = self.edit.compensate
             dropped = f"{_directions(settings)}{_rows(self.locate)}"
             if settings.dropped == "located":
                 dropped = f"located ({describe(self.locate)}){_other_ridge(settings)}"
-            return f"{where}compensate {dropped}, β={settings.importance:g}{', held' if settings.held else ''}"
-        return f"{where}{edit.method} {describe(self.locate)}"
+            return f"compensate {dropped}, β={settings.importance:g}{', held' if settings.held else ''}"
+        return f"{method} {describe(self.locate)}"
 
 
 def describe(settings: Locate) -> str:
@@ -101,7 +103,7 @@ def contrasts_of(recipe: Recipe) -> tuple[str, ...]:
 
 def _always(recipe: Recipe) -> Iterator[Candidate]:
     """The recipe's own edit, where it can be compared, and the knock-out."""
-    if recipe.edit.method in COMPARED:
+    if set(recipe.edit.methods) <= set(COMPARED):
         yield Candidate(recipe.collect.sites, recipe.locate, recipe.edit)
     every = recipe.locate.model_copy(update=KNOCK_OUT)
     yield Candidate(recipe.collect.sites, every, Edit(method="zero"), control=True)

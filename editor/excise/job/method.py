@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from excise.diffusion.process import Process
 from excise.edits import unlearn
-from excise.recipe import UnlearnEdit
 from excise.stages.context import Context
 from excise.stages.locate import check_settings
 
@@ -18,6 +17,6 @@ def check_method(context: Context) -> None:
     recipe, base = context.recipe, context.base
     check_settings(recipe, context.sets, base.sites(recipe.collect.sites))
     base.editable(recipe.edited)
-    if isinstance(recipe.edit.settings, UnlearnEdit):
+    if recipe.edit.trained is not None:
         unlearn.check_trainable(base.pipeline_class)
         Process.of(base.scheduler())

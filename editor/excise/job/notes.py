@@ -6,7 +6,7 @@ import torch
 
 from excise.checkpoint.lengths import cut_short
 from excise.diffusion.load import pick_device, pick_dtype
-from excise.edits import method
+from excise.edits import needs
 from excise.job.preflight import checkpoints_of
 from excise.measures.judge import load_judge
 from excise.prompts.questions import UNPICTURED, questions_of
@@ -65,7 +65,7 @@ def _cut_short(context: Context) -> list[str]:
 
 def _taught(context: Context) -> list[str]:
     """What an edit that is trained lacks, and learns from instead."""
-    if not method(context.recipe.edit.method).NEEDS.training:
+    if not needs(context.recipe.edit.methods).training:
         return []
     located = [prompt for group in context.sets.located for prompt in group]
     notes = []

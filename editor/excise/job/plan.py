@@ -115,7 +115,7 @@ def plan_job(context: Context, weights: bool = True) -> Plan:
     if found.training > memory:
         faults.append(
             f"edit.method: the training takes {_size(found.training)} without activations, and {device.type} has "
-            f"{_size(memory)}; narrow edit.{recipe.edit.method}.scope, or use a larger device"
+            f"{_size(memory)}; narrow edit.unlearn.scope, or use a larger device"
         )
     beside = found.weights if device.type == "cpu" else 0
     if found.merging + beside > host:
@@ -139,8 +139,8 @@ def show_plan(plan: Plan, console: Console) -> None:
     table.add_row("sites", f"{found.sites} ({plan.recipe.collect.sites}), {found.neurons:,} neurons")
     table.add_row(
         "edit writes",
-        f"{found.tensors} tensors ({plan.recipe.edited}), {_size(found.edited)}, at most {found.entries:,} entries; "
-        f"all files: {_size(found.checkpoint)}",
+        f"{plan.recipe.edit.named}: {found.tensors} tensors ({plan.recipe.edited}), {_size(found.edited)}, at most "
+        f"{found.entries:,} entries; all files: {_size(found.checkpoint)}",
     )
     table.add_row("collect", f"{found.collect_calls:,} denoiser calls of one prompt each, no image decoded")
     if found.edit_calls:

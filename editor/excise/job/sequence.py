@@ -7,7 +7,7 @@ from pathlib import Path
 
 from excise.attacks import ATTACKS
 from excise.checkpoint import Checkpoint
-from excise.edits import METHODS, method
+from excise.edits import METHODS, needs
 from excise.files.hashing import hash_json, hash_path
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings, look_up
 from excise.prompts.sets import PromptSets
@@ -42,7 +42,7 @@ class Stage:
     images: bool = False
     """Whether it reads the prompts' images, masks and kinds beside their texts."""
     demand: bool = False
-    """Whether it reads what is to be collected, which is made from ``locate`` and ``edit.method``."""
+    """Whether it reads what is to be collected, which is made from ``locate`` and the edit's methods."""
     edit: bool = False
     """Whether it fits the recipe's edit."""
     control: bool = False
@@ -60,7 +60,12 @@ LOADING = ("model.dtype", "model.device", "model.offload")
 TRAINING = Stage(
     "edit",
     (),
-    settings=("model.dtype", "model.device", "sampling"),
+    settings=(
+        "model.dtype",
+        "model.device",
+        "sampling",
+        *(f"validate.{key}" for key in ("threshold", "ssim", "tiles")),
+    ),
     sets=("located", "control", "contrast", "neighbours"),
     images=True,
 )
@@ -160,7 +165,7 @@ class Fingerprints:
             stage: one of `STAGES`.
             outputs: hash of every output of the stages before.
         """
-        trains = stage.edit and method(self._recipe.edit.method).NEEDS.training
+        trains = stage.edit and needs(self._recipe.edit.methods).training
         more = TRAINING if trains else Stage(stage.name, ())
         keys = (*stage.settings, *more.settings, *self._chosen_keys(stage))
         sets = [getattr(self._sets, name) for name in (*stage.sets, *more.sets)]
@@ -176,8 +181,8 @@ class Fingerprints:
     def _chosen_keys(self, stage: Stage) -> tuple[str, ...]:
         """Of ``[edit]`` and ``[attack]``, what concerns the chosen methods."""
         edit, attack = self._recipe.edit, self._recipe.attack
-        keys = ["edit.method"] if stage.edit else []
-        keys += [f"edit.{edit.method}"] if stage.edit and edit.settings is not None else []
+        keys = ["edit.method", "edit.then"] if stage.edit else []
+        keys += [f"edit.{name}" for name in edit.methods if stage.edit and edit.settings(name) is not None]
         keys += ["attack.methods"] if stage.attacks else []
         keys += [f"attack.{name}" for name in attack.methods if stage.attacks and attack.settings(name) is not None]
         return tuple(keys)
@@ -185,7 +190,7 @@ class Fingerprints:
     def _modules(self, stage: Stage) -> tuple[str, ...]:
         """The stage's module, and those that the recipe chooses by name, which no import tells of."""
         names = [f"excise.stages.{stage.name}"]
-        names += [METHODS[self._recipe.edit.method]] if stage.edit else []
+        names += [METHODS[name] for name in self._recipe.edit.methods if stage.edit]
         names += [METHODS[CONTROL]] if stage.control else []
         names += [ATTACKS[name] for name in self._recipe.attack.methods] if stage.attacks else []
         return tuple(dict.fromkeys(names))

@@ -177,7 +177,7 @@ def _judged(crossed: Crossed, candidate: Candidate) -> SweptSetting:
     return SweptSetting(
         name=candidate.name,
         sites=candidate.sites,
-        method=candidate.edit.method,
+        method=candidate.edit.named,
         control=candidate.control,
         settings={key: getattr(candidate, key).model_dump(mode="json") for key in ("locate", "edit")},
         result=result,

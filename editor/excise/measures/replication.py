@@ -181,7 +181,9 @@ class Rule:
 
     def replicated(self, images: Tensor, target: Target) -> Tensor:
         """Which of the images ``(images, 3, height, width)`` replicate the target: bool ``(images,)``."""
-        found: Tensor = self.holds(*self.compare(images, target))
+        found = tiled_l2(images, target.image, target.mask, self.tiles) <= self.distance
+        if self.ssim is not None and found.any():  # costs the most by far, and most images are not near
+            found[found.clone()] = ssim(images[found], target.image, target.mask) >= self.ssim
         return found
 
 

@@ -56,9 +56,11 @@ class Recipe(Section):
 
     @property
     def edited(self) -> str:
-        """What the edit may change: a family of sites, or a scope (`excise.diffusion.scopes`)."""
-        settings = self.edit.settings
-        return settings.scope if isinstance(settings, ScopedEdit) else self.collect.sites
+        """What the edit may change: a family of sites, or a scope; of several methods, each of theirs, joined by ``+``
+        (`excise.diffusion.scopes`)."""
+        found = map(self.edit.settings, self.edit.methods)
+        scopes = [each.scope if isinstance(each, ScopedEdit) else self.collect.sites for each in found]
+        return "+".join(dict.fromkeys(scopes))
 
 
 def load_recipe(path: Path | str) -> Recipe:

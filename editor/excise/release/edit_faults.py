@@ -41,10 +41,11 @@ def edit_faults(folder: Path, record: Record, recipe: Recipe) -> Iterator[str]:
         yield f"{RECORD}: edit.changed names {edit.changed}, but the hashes of {changed} differ from the base's"
     yield from _origin_faults(folder, record, recipe)
     yield from _tensor_faults(folder, record)
-    for key, asked in (("method", recipe.edit.method), ("sites", recipe.edited)):
+    for key, asked in (("method", recipe.edit.named), ("sites", recipe.edited)):
         if getattr(edit, key) != asked:
             yield f"{RECORD}: edit.{key} is {getattr(edit, key)!r}, but the recipe's {asked!r}"
-    if method(recipe.edit.method).ZEROES and None in {tensor.zeroed for tensor in edit.tensors.values()}:
+    zeroes = not recipe.edit.then and method(recipe.edit.method).ZEROES
+    if zeroes and None in {tensor.zeroed for tensor in edit.tensors.values()}:
         yield f"{RECORD}: edit.tensors: the method {edit.method!r} only sets to zero, but no zeros are stated"
     yield from _site_faults(folder, record)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from excise.checkpoint import Checkpoint
 from excise.diffusion.load import pick_device, pick_dtype
+from excise.diffusion.patching import Change
 from excise.diffusion.sites import Site
 from excise.edits import Needs, Training, method
 from excise.errors import ExciseError
 from excise.mathematics.statistics import STATISTICS, Statistic
+from excise.measures.replication import Rule
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe, Section
 from excise.run.layout import Run
@@ -37,6 +40,8 @@ class RunMaterial:
     base: Checkpoint
     trained: Training | None = None
     """What a training takes, where the method trains and there is a job that it is trained in."""
+    before: Mapping[str, Change] = field(default_factory=dict)
+    """What the edits before this one make of the base's tensors, by name."""
 
     @classmethod
     def of(
@@ -47,8 +52,9 @@ class RunMaterial:
         name: str,
         settings: Section | None,
         trained: Training | None = None,
+        before: Mapping[str, Change] | None = None,
     ) -> RunMaterial:
-        """Material for the method of a name, with its section of the recipe."""
+        """Material for the method of a name, with its section of the recipe, after edits before it."""
         return cls(
             run=run,
             settings=settings,
@@ -57,7 +63,8 @@ class RunMaterial:
             contrast=contrast_of(recipe.locate),
             rows=recipe.locate.rows,
             base=base,
-            trained=trained,
+            trained=replace(trained, before=before or {}) if trained else None,
+            before=before or {},
         )
 
     @cached_property
@@ -98,14 +105,15 @@ class RunMaterial:
         return self._statistics.total(kind, name, self.rows, site.name)
 
     def weight(self, site: Site) -> Tensor:
-        """The base's weight: ``(outputs, neurons)``.
+        """The weight as the edits before left it: ``(outputs, neurons)``.
 
         Raises:
             KeyError: the method does not declare that it needs weights.
         """
         if not self.needs.weights:
             raise KeyError("the method's NEEDS do not name weights")
-        return site.matrix(self.base.read(site.tensor))
+        value = self.base.read(site.tensor)
+        return site.matrix(self.before[site.tensor](value) if site.tensor in self.before else value)
 
     @property
     def training(self) -> Training:
@@ -124,6 +132,17 @@ class RunMaterial:
         return self.trained
 
 
+def materials(
+    run: Run, recipe: Recipe, base: Checkpoint, trained: Training | None = None
+) -> Callable[[str, Mapping[str, Change]], RunMaterial]:
+    """Gives the material of each of the recipe's methods, by its name and what the edits before it change."""
+
+    def material(name: str, before: Mapping[str, Change]) -> RunMaterial:
+        return RunMaterial.of(run, recipe, base, name, recipe.edit.settings(name), trained, before)
+
+    return material
+
+
 def training_in(run: Run, recipe: Recipe, base: Checkpoint, sets: PromptSets, progress: Progress) -> Training:
     """What a training in a job takes: of its prompts, the sets that locating may see, and no other."""
     device = pick_device(recipe.model.device)
@@ -137,6 +156,7 @@ def training_in(run: Run, recipe: Recipe, base: Checkpoint, sets: PromptSets, pr
         neighbours=(*control, *sets.neighbours) if beside else (),
         sampling=recipe.sampling,
         side=base.side(recipe.sampling.size),
+        rule=Rule.of(recipe.validate_),
         state=run.partial("edit"),
         counting=progress.counting,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.copying import copy_with_changes
-from excise.edits import changes_of, method
+from excise.edits import changes_of, needs
+from excise.edits.chain import fitted
 from excise.edits.recorder import Recorder
-from excise.run.material import RunMaterial, training_in
+from excise.run.material import materials, training_in
 from excise.run.results import write_model
 from excise.stages.context import Context
 
@@ -18,11 +19,11 @@ def run(context: Context) -> None:
         ExciseError: the edit cannot be fitted, or the copy cannot be written or is not what was planned.
     """
     recipe, base, run = context.recipe, context.base, context.run
-    name = recipe.edit.method
-    trained = training_in(run, recipe, base, context.sets, context.progress) if method(name).NEEDS.training else None
-    edit = method(name).fit(RunMaterial.of(run, recipe, base, name, recipe.edit.settings, trained))
+    trains = needs(recipe.edit.methods).training
+    trained = training_in(run, recipe, base, context.sets, context.progress) if trains else None
+    edit = fitted(recipe.edit.methods, materials(run, recipe, base, trained))
     recorder = Recorder()
     copy_with_changes(base, run.edited, changes_of(edit), recorder.observe)
     called = recipe.model.path.resolve().name
-    record = recorder.record(base, Checkpoint.open(run.edited), edit, name, recipe.edited, called)
+    record = recorder.record(base, Checkpoint.open(run.edited), edit, recipe.edit.named, recipe.edited, called)
     write_model(run.edit_record, record)
