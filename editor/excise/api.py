@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excise.recipe import Recipe
+from excise.recipe import Recipe, load_recipe
 from excise.run.layout import Run
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class FinishedRun:
         """The run's edit, fitted again on what the run located: for `applied`.
 
         Args:
-            recipe: the run's.
+            recipe: the run's; where it leaves the edit to ``auto``, what was chosen is taken.
 
         Raises:
             ExciseError: the checkpoint or the run's files cannot be used; an edit that was trained, which is in the
@@ -119,6 +119,8 @@ class FinishedRun:
         from excise.edits.chain import fitted
         from excise.run.material import materials
 
+        if recipe.edit.method == "auto":
+            recipe = load_recipe(self._run.chosen)
         base = open_checkpoint(recipe.model.path)
         return fitted(recipe.edit.methods, materials(self._run, recipe, base))
 
@@ -152,10 +154,10 @@ def run_recipe(
     Raises:
         ExciseError: a fault of the recipe, its inputs or the folder, before long work where that can be.
     """
-    from excise.job.runner import run_job
+    from excise.job.auto import run_any
 
     given = recipe if isinstance(recipe, Recipe) else Path(recipe)
-    return FinishedRun(run_job(given, Path(out) if out is not None else None, until, fresh, progress).folder)
+    return FinishedRun(run_any(given, Path(out) if out is not None else None, until, fresh, progress).folder)
 
 
 def open_run(folder: Path | str) -> FinishedRun:

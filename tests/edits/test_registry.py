@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from excise.diffusion.sites import Site
 from excise.edits import METHODS, Masks, Needs, changes_of, method
 from excise.mathematics.statistics import STATISTICS
 from excise.recipe import Attack, Edit
+from excise.recipe.edit import Method
 from tests.edits.gathered import Gathered
 
 SITES = (Site("a", 6, 10), Site("b", 4, 8, first=3))
@@ -19,7 +20,8 @@ MASKS = {"a": torch.rand(6, 10, generator=torch.Generator().manual_seed(0)) < 0.
 
 
 def test_recipes_name_the_registered_methods_and_attacks() -> None:
-    assert set(get_args(Edit.model_fields["method"].annotation)) == set(METHODS)
+    assert set(get_args(Method)) == set(METHODS)
+    assert Edit.model_fields["method"].annotation == Method | Literal["auto"]
     (names, _) = get_args(Attack.model_fields["methods"].annotation)
     assert set(get_args(names)) == set(ATTACKS)
 

@@ -17,7 +17,7 @@ from excise.job.names import NAMES
 from excise.job.sequence import STAGES, TRAINING, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import CompensateEdit, ProjectEdit, Recipe, Section, UnlearnEdit
+from excise.recipe import AutoEdit, CompensateEdit, ProjectEdit, Recipe, Section, UnlearnEdit
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -25,9 +25,9 @@ from tests.jobs import context_of
 
 DEMAND = {"locate.contrast", "locate.rows", "locate.evidence"}
 """Keys that the demand is made of, beside what the edit needs: the job reads them for collect."""
-UNREAD = {"collect.groups", "model.configuration"}
+UNREAD = {"collect.groups", "model.configuration", *(f"edit.auto.{key}" for key in AutoEdit.model_fields)}
 """Keys beside those of the prompts and of the release that no stage reads but the report, which lists all of them: they
-make the sets, and the folder that a single file is converted into."""
+make the sets, the folder that a single file is converted into, and the recipe that the stages are given."""
 OTHER = {
     "edit.method": "random",
     "edit.then": ("random",),

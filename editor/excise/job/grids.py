@@ -180,6 +180,19 @@ def candidates_of(recipe: Recipe, grid: str) -> tuple[Candidate, ...]:
     return tuple(found.values())
 
 
+def in_turn(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """One of each method, then a second of each, and so on; what is never chosen comes last."""
+    found = list(candidates)
+    turns: list[list[Candidate]] = []
+    for name in dict.fromkeys(one.edit.named for one in found):
+        of_method = [one for one in found if one.edit.named == name and not one.control]
+        for number, one in enumerate(of_method):
+            if number == len(turns):
+                turns.append([])
+            turns[number].append(one)
+    return [*(one for turn in turns for one in turn), *(one for one in found if one.control)]
+
+
 def demand_of_grid(recipe: Recipe, candidates: Iterable[Candidate]) -> Demand:
     """All that some candidate is located by or fitted on; no control."""
     quiet = recipe.model_copy(update={"locate": recipe.locate.model_copy(update={"evidence": False})})

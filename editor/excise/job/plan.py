@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
+from excise.job.auto import supposed
 from excise.job.demand import demand_of
 from excise.job.estimate import MIB, Estimate, estimate
 from excise.job.names import NAMES
@@ -81,8 +82,10 @@ def plan_recipe(recipe_path: Path, out: Path | None) -> Plan:
     quiet_libraries()
     run = Run(out or default_folder(recipe))
     with sketched(recipe) as local:
-        context = Context(local, prompt_sets(local), run, demand_of(local))
-        return plan_job(context, weights=local.model == recipe.model)
+        sets = prompt_sets(local)
+        made, told = supposed(local, sets)
+        plan = plan_job(Context(made, sets, run, demand_of(made)), weights=local.model == recipe.model)
+        return replace(plan, recipe=local, notes=(*told, *plan.notes))
 
 
 def plan_job(context: Context, weights: bool = True) -> Plan:

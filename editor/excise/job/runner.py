@@ -54,6 +54,7 @@ def run_job(
     say: Say = print,
     demand: Demand | None = None,
     deal: Callable[[Recipe], PromptSets] = prompt_sets,
+    origin: str = IN_MEMORY,
 ) -> Run:
     """Run the stages up to ``until`` that are not done yet.
 
@@ -68,6 +69,7 @@ def run_job(
         demand: what to collect; None is what the recipe asks for.
         deal: gives the prompts that the job may read. A job on others than the recipe's comes to no verdict, and says
             nothing of what one would lack.
+        origin: where a loaded recipe is from, in words.
 
     Raises:
         ExciseError: a fault in the recipe, its inputs or the folder; raised before long work where that can be.
@@ -75,7 +77,7 @@ def run_job(
     if isinstance(recipe, Path):
         given, text, recipe = str(recipe), _text(recipe), load_recipe(recipe)
     else:
-        given, text = IN_MEMORY, to_toml(recipe).encode()
+        given, text = origin, to_toml(recipe).encode()
     processes = join_processes()
     run = Run(out or default_folder(recipe))
     stages = STAGES[: NAMES.index(until) + 1]

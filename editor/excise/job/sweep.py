@@ -12,25 +12,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from excise.checkpoint import Checkpoint
 from excise.edits import METHODS
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json, hash_path
-from excise.files.writing import write_bytes, write_text
+from excise.job.concluding import conclude
 from excise.job.crossed import Crossed, check_pictured
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings
-from excise.job.grids import COMPARED, Candidate, candidates_of, demand_of_grid
+from excise.job.grids import COMPARED, Candidate, candidates_of, demand_of_grid, in_turn
 from excise.job.preflight import check_attacks
 from excise.job.progress import Say
 from excise.job.runner import default_folder, local_recipe, run_job
 from excise.prompts.questions import questions_of
 from excise.prompts.sets import PromptSets, prompt_sets
 from excise.prompts.swept import swept_sets
-from excise.recipe import Edit, Locate, Recipe, load_recipe
-from excise.recipe.text import to_toml
-from excise.report.swept import as_csv, front_figure, rows_of, sweep_table
+from excise.recipe import Recipe, load_recipe
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.lock import locked
@@ -38,7 +34,7 @@ from excise.run.results import read_model, write_model
 from excise.run.swept import Swept, SweptSetting
 from excise.sources.bring import is_elsewhere, pinned
 from excise.stages.context import Context
-from excise.verdict.front import Standing, came_back, choose, damaged, standings
+from excise.verdict.front import came_back, damaged
 from excise.verdict.models import ModelResult, Threshold
 
 _SETTINGS = (
@@ -61,27 +57,29 @@ class Extent:
 
 
 def sweep_recipe(
-    recipe_path: Path,
+    given: Path | Recipe,
     out: Path | None,
     extent: Extent,
     grid: str = "small",
     families: Sequence[str] = (),
     say: Say = print,
+    seconds: float | None = None,
 ) -> Run:
     """Compare the edits of a grid for one recipe; collects what they need first.
 
     Args:
-        recipe_path: the recipe.
+        given: the recipe, or its file.
         out: the run's folder; ``runs/<name>`` if None.
         extent: how much is drawn.
         grid: one of `excise.job.grids.GRIDS`.
         families: of sites; none is the recipe's own.
         say: is told each step.
+        seconds: as in `run_sweep`; the methods are then taken in turn, so that each has its chance.
 
     Raises:
         ExciseError: as `excise.job.runner.run_job`; groups without a training image; a search that cannot be made.
     """
-    recipe = load_recipe(recipe_path)
+    recipe = given if isinstance(given, Recipe) else load_recipe(given)
 
     def deal(given: Recipe) -> PromptSets:
         return swept_sets(prompt_sets(given), extent.ordinary)
@@ -103,7 +101,8 @@ def sweep_recipe(
                 local, _ = local_recipe(pinned(recipe, there), collected[family])
             candidates += found
         context = Context(local, deal(local), run, demand)
-        swept = run_sweep(context, collected, extent, candidates, say)
+        candidates = candidates if seconds is None else in_turn(candidates)
+        swept = run_sweep(context, collected, extent, candidates, say, seconds)
     conclude(recipe, run, swept, say)
     return run
 
@@ -114,6 +113,7 @@ def run_sweep(
     extent: Extent,
     candidates: Sequence[Candidate],
     say: Say = print,
+    seconds: float | None = None,
 ) -> Swept:
     """Judge every candidate and write ``sweep.json`` after each; what is there already, of the same basis, is kept.
 
@@ -123,6 +123,8 @@ def run_sweep(
         extent: how much is drawn.
         candidates: what is judged.
         say: is told of each that is done, and about how long the others will take.
+        seconds: none is begun that would go over these if it took as long as those before, earlier starts counted in;
+            the first always is. None is no limit.
     """
     recipe, run = context.recipe, context.run
     check_pictured(context.sets)
@@ -140,19 +142,27 @@ def run_sweep(
         swept = None
     done = {setting.name for setting in swept.settings} if swept else set()
     left = [candidate for candidate in candidates if candidate.name not in done]
-    if swept is not None and not left:
+    if swept is not None and (not left or _is_over(swept, seconds)):
         return swept
     crossed = Crossed(context, collected, extent.seeds, extent.search)
     if swept is None:
         swept = _begun(context, basis, crossed.base())
     started = time.monotonic()
     for number, candidate in enumerate(left, start=1):
+        if _is_over(swept, seconds):
+            say(f"the time for settings is over: {len(swept.settings)} of {len(candidates)} were compared")
+            break
         setting = _judged(crossed, candidate)
         swept = swept.model_copy(update={"settings": (*swept.settings, setting)})
         write_model(run.sweep, swept)
         rest = (time.monotonic() - started) / number * (len(left) - number)
         say(f"setting {number} of {len(left)}, {setting.name}: {_found(setting)}; about {rest / 60:.0f} min left")
     return swept
+
+
+def _is_over(swept: Swept, seconds: float | None) -> bool:
+    spent = [setting.seconds for setting in swept.settings]
+    return seconds is not None and bool(spent) and sum(spent) + sum(spent) / len(spent) > seconds
 
 
 def _found(setting: SweptSetting) -> str:
@@ -201,45 +211,3 @@ def basis_of(context: Context, extent: Extent) -> str:
             "extent": [extent.seeds, extent.ordinary, extent.search],
         }
     )
-
-
-def conclude(recipe: Recipe, run: Run, swept: Swept, say: Say) -> Standing | None:
-    """Write table, picture and the chosen recipe, and say what was chosen. The limits are the recipe's of now."""
-    results = {one.name: one.result for one in swept.settings if one.result is not None}
-    aside = {one.name for one in swept.settings if one.control}
-    found = standings(swept.base, results, aside, swept.threshold, swept.kinds, recipe.verdict)
-    best = choose(found, aside)
-    chosen = best.name if best else None
-    rows = list(rows_of(swept, found, chosen))
-    write_text(run.sweep_table, as_csv(rows))
-    write_bytes(run.sweep_front, front_figure(swept, found, chosen))
-    Console().print(sweep_table(rows))
-    if best is None:
-        run.chosen.unlink(missing_ok=True)
-        say("none of the settings could be made: nothing is chosen")
-        return None
-    told = _told(best, len(found) - len(aside & results.keys()))
-    setting = next(one for one in swept.settings if one.name == best.name)
-    locate, edit = Locate.model_validate(setting.settings["locate"]), Edit.model_validate(setting.settings["edit"])
-    made = Candidate(setting.sites, locate, edit).applied(recipe)
-    text = to_toml(made.model_copy(update={"name": f"{recipe.name}-chosen"}))
-    write_text(run.chosen, "".join(f"# {line}\n" for line in told) + "\n" + text)
-    for line in told:
-        say(line)
-    for path in (run.sweep_table, run.sweep_front, run.chosen):
-        say(f"  {path}")
-    return best
-
-
-def _told(best: Standing, count: int) -> list[str]:
-    lines = [f"chosen of {count} settings by cross-validation among the located prompts: {best.name}"]
-    lines.append(f"{100 * best.back:.1f} % of memorized images come back, at a damage (drift) of {best.damage:.2f}")
-    if best.exceeded:
-        names = ", ".join(dict.fromkeys(f"verdict.{check.name}" for check in best.exceeded))
-        lines.append(f"no setting keeps to every limit of the recipe; this one exceeds the fewest: {names}")
-    else:
-        lines.append("it exceeds no limit of the recipe")
-    if best.unmeasured:
-        names = ", ".join(dict.fromkeys(f"verdict.{check.name}" for check in best.unmeasured))
-        lines.append(f"not measured: {names}")
-    return lines

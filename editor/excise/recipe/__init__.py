@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from excise.errors import ExciseError, explain_validation
 from excise.recipe.attacks import Attack, Embedding
+from excise.recipe.edit import AutoEdit, Edit
 from excise.recipe.fields import HUB, Section, Source, hub_address
 from excise.recipe.inputs import Model, Prompts, Sampling
 from excise.recipe.judgement import Validate, Verdict
@@ -19,7 +20,6 @@ from excise.recipe.method import (
     PUBLISHED,
     Collect,
     CompensateEdit,
-    Edit,
     Locate,
     ProjectEdit,
     RandomEdit,
@@ -31,10 +31,10 @@ from excise.recipe.search import Search, StepwiseSearch
 from excise.recipe.searches import PromptSearch, Relearn, Revive, Samplers
 
 __all__ = [
-    "HUB", "PUBLISHED", "Attack", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate", "Model", "ProjectEdit",
-    "PromptSearch", "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers", "Sampling",
-    "ScopedEdit", "Search", "Section", "Source", "StepwiseSearch", "UnlearnEdit", "Validate", "Verdict", "hub_address",
-    "load_recipe",
+    "HUB", "PUBLISHED", "Attack", "AutoEdit", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate", "Model",
+    "ProjectEdit", "PromptSearch", "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers",
+    "Sampling", "ScopedEdit", "Search", "Section", "Source", "StepwiseSearch", "UnlearnEdit", "Validate", "Verdict",
+    "hub_address", "load_recipe",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How a job finds a subspace and what it does to the weights: `[collect]`, `[locate]`, `[edit]`."""
+"""How a job finds a subspace, and the settings of what it does to the weights: `[collect]`, `[locate]`, `[edit.…]`."""
 
 from __future__ import annotations
 
@@ -190,54 +190,3 @@ class UnlearnEdit(ScopedEdit):
         rows = min(self.memorized_rows, memorized)
         each = 4 * self.kept_rows + rows * (9 + 3 * self.search_steps * self.search_samples)
         return self.steps * each // 2 + self.pictures * (1 + neighbours) * steps
-
-
-Method = Literal["zero", "random", "project", "compensate", "unlearn"]
-
-
-class Edit(Section):
-    """What is done to the weights of the located sites."""
-
-    method: Method = "zero"
-    """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
-    places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept; ``compensate``
-    does as ``zero`` or ``project``, and gives back what kept prompts need; ``unlearn`` trains the denoiser, under
-    attack, to draw something else."""
-    then: Annotated[tuple[Method, ...], AfterValidator(no_twice)] = ()
-    """Methods applied to what it leaves, one after another, each with the settings of its own section. Each works on
-    the weights as those before it left them; statistics, and what ``unlearn`` is taught, are the base's."""
-    random: RandomEdit = RandomEdit()
-    """Settings of ``random``."""
-    project: ProjectEdit = ProjectEdit()
-    """Settings of ``project``."""
-    compensate: CompensateEdit = CompensateEdit()
-    """Settings of ``compensate``."""
-    unlearn: UnlearnEdit = UnlearnEdit()
-    """Settings of ``unlearn``."""
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        if self.method in self.then:
-            raise ValueError(f"then: {self.method!r} is applied already, as edit.method; a chain has each method once")
-        return self
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """All of them, in the order in which they are applied."""
-        return (self.method, *self.then)
-
-    @property
-    def named(self) -> str:
-        """All of them in words: ``project then unlearn``."""
-        return " then ".join(self.methods)
-
-    def settings(self, name: str) -> Section | None:
-        """The section of a method; None for one that has no settings."""
-        found = getattr(self, name, None)
-        return found if isinstance(found, Section) else None
-
-    @property
-    def trained(self) -> UnlearnEdit | None:
-        """The settings of the training among the methods; None where there is none."""
-        found = [settings for settings in map(self.settings, self.methods) if isinstance(settings, UnlearnEdit)]
-        return found[0] if found else None
