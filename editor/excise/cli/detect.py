@@ -156,42 +156,65 @@ def explain(
 @click.command()
 @click.argument("checkpoint", type=CHECKPOINT)
 @click.argument("images", type=CHECKPOINT)
-@click.option("--reference", type=CHECKPOINT, required=True, help="Images of the same kind, never trained on.")
-@click.option("--by", type=click.Choice(["loss", "magnitude"]), default="loss", show_default=True)
+@click.option(
+    "--reference", type=CHECKPOINT, help="Images of the same kind, never trained on; inversion can do without."
+)
+@click.option("--by", type=click.Choice(["loss", "magnitude", "inversion"]), default="loss", show_default=True)
 @click.option("--samples", type=POSITIVE, default=16, show_default=True, help="Noised latents of each image.")
 @click.option("--rate", type=RATE, default=0.05, show_default=True, help="False discoveries among those called.")
 @click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
 @click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents taken together at most.")
+@click.option("--out", type=FOLDER, help="Folder of what is left.  [default: none; of inversion audits/NAME]")
+@click.option("--schedule", type=click.Choice(["fast", "published"]), help="Of inversion.  [default: fast]")
+@click.option("--steps", type=int, help="Steps of inversion.  [default: the schedule's]")
+@click.option("--tokens", type=int, help="Tokens of the prompt it searches.  [default: the schedule's]")
+@click.option("--draws", type=int, help="Pictures that must all replicate.  [default: the schedule's]")
+@click.option("--drawing", type=int, help="Denoising steps of each.  [default: the schedule's]")
+@click.option("--guidance", type=float, multiple=True, help="Scale; may be repeated.  [default: the schedule's]")
+@click.option("--threshold", type=float, help="Tiled l2 at which a picture replicates an image.  [default: 0.15]")
+@click.option("--ssim", type=float, help="Structural similarity that it must have too.")
+@click.option("--fresh", is_flag=True, help="Search anew; by default what was searched is kept, and gone on with.")
 @DEVICE
 @DTYPE
 @json_option
 def audit(
     checkpoint: Path,
     images: Path,
-    reference: Path,
+    reference: Path | None,
     device: str,
     dtype: str,
     as_json: bool,
+    out: Path | None,
+    fresh: bool,
     **options: Any,
 ) -> None:
-    """Say which of IMAGES the model in CHECKPOINT was trained on.
+    """Say which of IMAGES the model in CHECKPOINT was trained on, or has an input that draws them.
 
     IMAGES and the reference are folders, or tables with columns prompt and image. Each image's loss on its noised
     latents, or the magnitude of its caption there, is ranked among the reference's, which must be like them in all but
     having been trained on: an exact permutation test, at a false discovery rate. Images that cannot be read are named.
-    """
-    from excise.detect.settings import AuditSettings
-    from excise.job.audit import audit as run_audit
 
-    settings = AuditSettings(model={"device": device, "dtype": dtype}, **options)
-    found = run_audit(checkpoint, images, reference, settings, speaker(as_json))
+    With --by inversion no caption is needed: a distribution of prompts and noise is learnt for each image until the
+    model draws it every time. How far that noise is from the usual is the score; a search that was stopped is gone on
+    with by the same command.
+    """
+    from excise.job.audit import audit as run_audit
+    from excise.job.inversion import audit_settings
+
+    settings = audit_settings(options, {"device": device, "dtype": dtype})
+    if settings.by == "inversion":
+        out = out or Path("audits") / default_name(checkpoint)
+    found = run_audit(checkpoint, images, reference, settings, speaker(as_json), out, fresh)
     if as_json:
         print_json(found.document())
         return
     from rich.console import Console
 
-    from excise.report.audited import show_audit
+    from excise.report.audited import LEFT, show_audit
 
     show_audit(found.document(), Console())
     for line in found.said():
         click.echo(f"  {line}")
+    for file in () if out is None else (out / name for name in LEFT):
+        if file.exists():
+            click.echo(f"  {file.name:24}{file}")

@@ -50,6 +50,9 @@ class Certified:
     least: int
     """How many must be above every reference image for any to be called: more than there are says that the reference
     is too small to say anything of single images."""
+    area: float
+    """Share of pairs of an image asked about and one of the reference in which the former looks more like a member; a
+    tie counts half. The area under the ROC curve."""
 
 
 def member_scores(
@@ -105,5 +108,7 @@ def certify(asked: Sequence[float], reference: Sequence[float], rate: float) -> 
     null, scores = np.sort(np.asarray(reference, dtype=np.float64)), np.asarray(asked, dtype=np.float64)
     p = p_values(exceedances(scores, null), null.size)
     q = np.asarray(false_discovery_control(p), dtype=np.float64)
-    together = float(mannwhitneyu(scores, null, alternative="greater").pvalue)
-    return Certified(p, q, q <= rate, together, int(np.ceil(scores.size / ((null.size + 1) * rate))))
+    together = mannwhitneyu(scores, null, alternative="greater")
+    area = float(together.statistic) / (scores.size * null.size)
+    least = int(np.ceil(scores.size / ((null.size + 1) * rate)))
+    return Certified(p, q, q <= rate, float(together.pvalue), least, area)

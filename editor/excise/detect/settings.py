@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from excise.detect.scores import Scoring
 from excise.measures.replication import Rule
+from excise.recipe.fields import Positive, Section
 
 LEAST_CHUNK, MOST_CHUNK, CHUNKS = 16, 4_096, 1_024
 
@@ -45,12 +48,56 @@ class ScanSettings:
         return self.images // 2 + 1
 
 
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=1)]
+
+
+class Inversion(Section):
+    """A search for an input that makes the model draw an image, by the published schedule (Ma et al., 2405.05846)."""
+
+    steps: Positive = 2000
+    """Steps of Adam at most."""
+    every: Positive = 50
+    """Steps between two tests of what was found, which are also when the weight of the divergence may be halved."""
+    window: Positive = 100
+    """Steps whose losses tell whether the search still gains."""
+    samples: Positive = 16
+    """Noised latents of an image in each step."""
+    tokens: Positive | None = None
+    """Tokens of the prompt; None takes as many as the encoders read, at most 75."""
+    draws: Positive = 8
+    """Pictures from one prompt and as many draws of noise, all of which must replicate the image."""
+    guidance: Scales = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    """Scales that are tried, in this order; one at which all replicate is enough."""
+    drawing: Positive = 50
+    """Denoising steps of each picture."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    temperature: Annotated[float, Field(gt=0.0)] = 2.0
+    """Of the mixtures of tokens."""
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+    """Of the divergence beside the loss, at the start."""
+    rise: Annotated[float, Field(ge=0.0)] = 1e-3
+    """What the weight gains in a step."""
+    least_gain: Annotated[float, Field(ge=0.0)] = 1e-3
+    """Where the loss has fallen by less than this since the last test, the weight is halved."""
+    together: Positive = 8
+    """Images that are searched for in one batch: what a killed search is resumed at, and a part of rounding."""
+    seed: int = 0
+
+
+SCHEDULES = {
+    "published": Inversion(),
+    "fast": Inversion(steps=200, every=10, window=20, samples=4, tokens=16, guidance=(1.0, 3.0, 7.0), drawing=20),
+}
+"""By name. The fast one was compared on the testbed alone (docs/notebook.md)."""
+
+
 @dataclass(frozen=True)
 class AuditSettings:
     """An audit."""
 
-    by: Literal["loss", "magnitude"] = "loss"
-    """What an image's likeness to trained ones is told by; the magnitude is that of its caption."""
+    by: Literal["loss", "magnitude", "inversion"] = "loss"
+    """What an image's likeness to trained ones is told by; the magnitude is that of its caption. Inversion needs no
+    caption, and no reference either: it tells whether any input makes the model draw the image."""
     samples: int = 16
     """Noised latents of each image."""
     rate: float = 0.05
@@ -61,6 +108,19 @@ class AuditSettings:
     """Latents taken together at most."""
     model: dict[str, Any] = field(default_factory=dict)
     """Device and dtype."""
+    inversion: Inversion = SCHEDULES["fast"]
+    """How an input is searched for, where that is asked for."""
+    threshold: float = 0.15
+    """Tiled l2 distance at or under which what was drawn replicates an image."""
+    ssim: float | None = None
+    """If given, it must also have at least this structural similarity."""
+    tiles: int = 4
+    """Tiles along a side."""
+
+    @property
+    def rule(self) -> Rule:
+        """When a picture replicates an image."""
+        return Rule(self.threshold, self.ssim, self.tiles)
 
 
 def chunk_size(captions: int) -> int:

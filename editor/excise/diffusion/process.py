@@ -67,6 +67,20 @@ class Process:
         signal = self.signal[timesteps]
         return signal.sqrt(), (1.0 - signal).sqrt()
 
+    def in_latents(self, timesteps: Tensor) -> Tensor:
+        """What a squared error of what the denoiser says is as one of the latents that it stands for: the factor.
+
+        Args:
+            timesteps: ``(rows,)``.
+
+        Returns:
+            float64 ``(rows,)``: of noise s²/k², of a velocity or flow s², with k and s of `scales`; of latents 1.
+        """
+        kept, spread = (scale.double() for scale in self.scales(timesteps))
+        if self.predicts == "sample":
+            return torch.ones_like(spread)
+        return (spread / kept).square() if self.predicts == "epsilon" else spread.square()
+
     def likeliest(self, shown: Tensor, candidates: Tensor, timesteps: Tensor) -> Tensor:
         """What the best denoiser would make of what it is shown if latents were one of the candidates.
 

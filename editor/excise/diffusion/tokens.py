@@ -37,12 +37,17 @@ def check_tokens(pipeline: str) -> None:
 
 
 class Vocabulary:
-    """The words of a pipeline's first tokenizer. Where it has others, they read the same text."""
+    """The words of one of a pipeline's tokenizers, usually its first. Where it has others, they read the same text."""
 
-    def __init__(self, pipeline: DiffusionPipeline) -> None:
-        """Take note of its tokens."""
+    def __init__(self, pipeline: DiffusionPipeline, place: str = "") -> None:
+        """Take note of its tokens.
+
+        Args:
+            pipeline: one of `ENCODED`.
+            place: end of the tokenizer's name: nothing, ``_2`` or ``_3``.
+        """
         check_tokens(type(pipeline).__name__)
-        self._tokenizer: Any = pipeline.tokenizer
+        self._tokenizer: Any = getattr(pipeline, f"tokenizer{place}")
         told = inspect.signature(_run(pipeline).__call__).parameters.get("max_sequence_length")
         self._most = min(self._tokenizer.model_max_length, told.default if told else 512)
         self._special = frozenset(self._tokenizer.all_special_ids)
@@ -52,6 +57,30 @@ class Vocabulary:
             [token for token, text in zip(tokens, texts, strict=True) if text.strip().isprintable()]
         )
         """Tokens that are something to see, words and pieces of them: int64, rising."""
+
+    @property
+    def room(self) -> int:
+        """Tokens of a text's own that the encoder reads at most."""
+        return int(self._most - self._tokenizer.num_special_tokens_to_add())
+
+    def filler(self, count: int) -> str:
+        """A text of so many tokens of its own, in lower case: one word again and again, which keeps places for others.
+
+        Raises:
+            ExciseError: no word makes such a text.
+        """
+        for token in self.seen.tolist():
+            word = self.words([token])
+            if not word or word != word.lower():
+                continue
+            for text in (" ".join([word] * count), word * (count - 1)):  # the latter where a space is a token
+                if len(self.places(text)) == count:
+                    return text
+        raise ExciseError(f"tokenizer: no text of its own has {count} tokens; it reads {self.room} at most")
+
+    def words(self, tokens: Sequence[int]) -> str:
+        """Tokens in words, whether or not what one would type comes back as these."""
+        return str(self._tokenizer.decode(list(tokens))).strip()
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a text with those that the tokenizer adds, cut to what the encoder reads."""
@@ -70,17 +99,33 @@ class Vocabulary:
         return found if self.ids(found) == ids else None
 
 
-def embeddings_of(pipeline: DiffusionPipeline) -> list[nn.Module]:
-    """Token embeddings of the encoders that read the first tokenizer's tokens; the first one's is among them."""
-    run: Any = pipeline
-    first, found = run.tokenizer.get_vocab(), []
+def alphabets(pipeline: DiffusionPipeline) -> list[tuple[str, ...]]:
+    """Ends of the names of a pipeline's tokenizers that have encoders, those of one vocabulary together; in order."""
+    found: list[tuple[dict[str, int], list[str]]] = []
     for place in ("", "_2", "_3"):
-        tokenizer, encoder = getattr(run, f"tokenizer{place}", None), getattr(run, f"text_encoder{place}", None)
-        if tokenizer is not None and encoder is not None and tokenizer.get_vocab() == first:
-            called = (
-                encoder.encoder if isinstance(encoder, T5EncoderModel) else encoder
-            )  # T5 has one that is not called
-            found.append(called.get_input_embeddings())
+        tokenizer: Any = getattr(pipeline, f"tokenizer{place}", None)
+        if tokenizer is None or getattr(pipeline, f"text_encoder{place}", None) is None:
+            continue
+        same = next((places for known, places in found if known == tokenizer.get_vocab()), None)
+        if same is None:
+            found.append((tokenizer.get_vocab(), [place]))
+        else:
+            same.append(place)
+    return [tuple(places) for _, places in found]
+
+
+def embeddings_of(pipeline: DiffusionPipeline, places: Sequence[str] | None = None) -> list[nn.Module]:
+    """Token embeddings of the encoders that read the first tokenizer's tokens; the first one's is among them.
+
+    Args:
+        pipeline: the model.
+        places: one of its other `alphabets`.
+    """
+    found = []
+    for place in alphabets(pipeline)[0] if places is None else places:
+        encoder: Any = getattr(pipeline, f"text_encoder{place}")
+        called = encoder.encoder if isinstance(encoder, T5EncoderModel) else encoder  # T5 has one that is not called
+        found.append(called.get_input_embeddings())
     return found
 
 

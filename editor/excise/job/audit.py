@@ -3,134 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from diffusers import DiffusionPipeline
 
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts
+from excise.detect.audited import Audited
 from excise.detect.explain import TOKENIZERS
-from excise.detect.membership import Certified, Image, certify, member_scores
+from excise.detect.membership import Image, certify, member_scores
 from excise.detect.settings import AuditSettings
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
+from excise.diffusion.tokens import ENCODED
 from excise.errors import ExciseError
+from excise.files.hashing import hash_json
 from excise.files.scratch import scratch_folder
-from excise.job.draft import asked_sampling, draft_recipe
-from excise.job.preflight import check_side
+from excise.job.draft import asked_sampling, draft_recipe, validated
+from excise.job.inversion import Inversions, refuse_other_files
+from excise.job.preflight import check_side, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.runner import local_recipe
-from excise.mathematics.detection import least_null
 from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt, prompts_of
 from excise.prompts.tables import SUFFIXES, read_table
-from excise.recipe import Model, Sampling
+from excise.recipe import Model, Sampling, Validate
+from excise.report.audited import write_audit
 from excise.run.layout import Run
+from excise.run.lock import locked
 
 STAGES = ("reference", "images")
 
 
-@dataclass(frozen=True)
-class Audited:
-    """What was found."""
-
-    names: tuple[str, ...]
-    scores: tuple[float, ...]
-    by: str
-    rate: float
-    reference: int
-    certified: Certified
-    skipped: tuple[str, ...]
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        found = self.certified
-        rows = zip(self.names, self.scores, found.p.tolist(), found.q.tolist(), found.members.tolist(), strict=True)
-        return {
-            "by": self.by,
-            "rate": self.rate,
-            "reference": self.reference,
-            "members": int(found.members.sum()),
-            "together": found.together,
-            "least": found.least,
-            "skipped": list(self.skipped),
-            "images": [{"image": name, "score": s, "p": p, "q": q, "member": member} for name, s, p, q, member in rows],
-        }
-
-    def said(self) -> list[str]:
-        """In sentences."""
-        found, count = self.certified, len(self.names)
-        sentences = [
-            f"{int(found.members.sum())} of {count} images are called trained on; of these at most {100 * self.rate:g} "
-            f"% are expected to be wrong, if the {self.reference} reference images are like them but for that",
-            f"that as a set they are no more like trained images than the reference has p = {found.together:.3g}",
-        ]
-        if found.least > count:
-            sentences.append(
-                f"the reference is too small to say anything of single images: at {self.rate:g} at least "
-                f"{least_null(self.rate)} reference images are needed for {count}, and there are {self.reference}"
-            )
-        elif found.least > 1:
-            sentences.append(f"none can be called unless {found.least} are above every reference image")
-        return [*sentences, *(f"skipped: {line}" for line in self.skipped)]
-
-
 def audit(
-    checkpoint: Path, images: Path, reference: Path, settings: AuditSettings | None = None, say: Say = print
+    checkpoint: Path,
+    images: Path,
+    reference: Path | None = None,
+    settings: AuditSettings | None = None,
+    say: Say = print,
+    out: Path | None = None,
+    fresh: bool = False,
 ) -> Audited:
-    """Ask of each image whether it was in the training set. Memory holds the pixels of one image at a time.
+    """Ask of each image whether it was in the training set, or whether any input draws it.
+
+    Memory holds the pixels of one image at a time; of an inversion, of the images that are searched for together.
 
     Args:
         checkpoint: folder, single file or address.
         images: a folder of images, or a table with a column of images and captions.
-        reference: the same of images that were never trained on, of the same kind.
+        reference: the same of images that were never trained on, of the same kind; an inversion can do without.
         settings: how; None takes the usual ones.
         say: is told how far it is.
+        out: folder of table, JSON and pictures, and of an inversion that is to be gone on with; None leaves nothing.
+        fresh: search anew for what was found there before.
 
     Raises:
         ExciseError: a checkpoint that cannot be asked, no image that can be read, captions that are missing, or on
-            one side alone.
+            one side alone; a number that cannot be; a folder of something else.
     """
     quiet_libraries()
     settings, skipped = settings or AuditSettings(), list[str]()
-    null, asked = (read_images(path, settings.by, skipped) for path in (reference, images))
-    for path, other in ((reference, images), (images, reference)):
-        if path.is_dir() and not other.is_dir():
-            raise ExciseError(
-                f"{path}: has no captions, and {other} has: a caption lowers the loss of any image that it fits, "
-                "trained on or not; give both as folders, or both as tables"
-            )
-    with scratch_folder() as scratch:
+    validated(Validate, {"threshold": settings.threshold, "ssim": settings.ssim, "tiles": settings.tiles})
+    paths = ([] if reference is None else [reference]) + [images]
+    if reference is None and settings.by != "inversion":
+        raise ExciseError("--reference: membership is told by images that were never trained on; give some")
+    asked = [read_images(path, settings.by, skipped) for path in paths]
+    if settings.by != "inversion" and len({path.is_dir() for path in paths}) > 1:
+        bare, other = sorted(paths, key=lambda path: not path.is_dir())
+        raise ExciseError(
+            f"{bare}: has no captions, and {other} has: a caption lowers the loss of any image that it fits, "
+            "trained on or not; give both as folders, or both as tables"
+        )
+    with scratch_folder() as scratch, ExitStack() as stack:
+        run = Run(scratch if out is None else out)
+        if out is not None:
+            refuse_other_files(out)
+            stack.enter_context(locked(run))
+            stack.enter_context(writing_explained(run, "the audit"))
         draft = draft_recipe(checkpoint, scratch, model=Model(path=checkpoint, **settings.model))
         found = Checkpoint.open(local_recipe(draft, Run(scratch))[0].model.path)
         check_parts(found)
-        if found.pipeline_class not in TOKENIZERS:
-            known = ", ".join(TOKENIZERS)
-            raise ExciseError(f"{checkpoint}: a {found.pipeline_class} cannot be audited; known are {known}")
+        known = ENCODED if settings.by == "inversion" else TOKENIZERS
+        if found.pipeline_class not in known:
+            cannot = "cannot be searched for inputs" if settings.by == "inversion" else "cannot be audited"
+            raise ExciseError(f"{checkpoint}: a {found.pipeline_class} {cannot}; known are {', '.join(known)}")
         whole = asked_sampling(found, size=settings.size, batch=settings.batch)
         check_side(found, whole.size)
         side = found.side(whole.size)
-        ready = [_readable(prompts, side, skipped) for prompts in (null, asked)]
-        for path, kept in zip((reference, images), ready, strict=True):
+        ready = [_readable(prompts, side, skipped) for prompts in asked]
+        for path, kept in zip(paths, ready, strict=True):
             if not kept:
                 raise ExciseError(f"{path}: no image that can be read; give at least one")
         device = pick_device(draft.model.device)
         pipeline = found.load(pick_dtype(draft.model.dtype, device), device)
-        progress = JobProgress(say, STAGES)
-        scores = [
-            _scores(progress, stage, pipeline, kept, side, whole, settings)
-            for stage, kept in zip(STAGES, ready, strict=True)
-        ]
-    return Audited(
-        tuple(str(prompt.image) for prompt in ready[1]),
-        tuple(scores[1]),
-        settings.by,
-        settings.rate,
-        len(ready[0]),
-        certify(scores[1], scores[0], settings.rate),
-        tuple(skipped),
-    )
+        stages = STAGES[-len(paths) :]
+        progress = JobProgress(say, stages)
+        if settings.by == "inversion":
+            search = Inversions(pipeline, whole.model_copy(update={"size": side}), settings, run,
+                                hash_json(found.hashes()), fresh)  # fmt: skip
+            results = [search.all(progress, stage, kept) for stage, kept in zip(stages, ready, strict=True)]
+            search.forget_others()
+            scores = [[-one.divergence for one in part] for part in results]
+        else:
+            results = []
+            scores = [
+                _scores(progress, stage, pipeline, kept, side, whole, settings)
+                for stage, kept in zip(stages, ready, strict=True)
+            ]
+        audited = Audited(
+            tuple(str(prompt.image) for prompt in ready[-1]),
+            tuple(scores[-1]),
+            settings,
+            len(ready[0]) if reference is not None else 0,
+            certify(scores[1], scores[0], settings.rate) if reference is not None else None,
+            tuple(skipped),
+            tuple(results[-1]) if results else (),
+            tuple(results[0]) if results and reference is not None else (),
+        )
+        if out is not None:
+            write_audit(
+                out, audited, [load_target(prompt, side, side).image for prompt in ready[-1]] if results else []
+            )
+    return audited
 
 
 def read_images(path: Path, by: str, skipped: list[str]) -> tuple[Prompt, ...]:
