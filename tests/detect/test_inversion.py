@@ -75,7 +75,9 @@ def test_gradients_are_those_of_finite_differences(family: str) -> None:
     (by_logits, *by_noise), errors, _ = at(start)
     _, again, _ = at(start, 1)
     assert torch.allclose(errors, again, rtol=1e-9) and bool((errors > 0).all())
-    along = [(gradient * move).flatten(1).sum(dim=1) for gradient, move in zip((*by_logits, *by_noise), way, strict=True)]
+    along = [
+        (gradient * move).flatten(1).sum(dim=1) for gradient, move in zip((*by_logits, *by_noise), way, strict=True)
+    ]
     assert all(bool(part.abs().min() > 0) for part in along)
     step = 1e-5
     ends = [at([value + sign * step * move for value, move in zip(start, way, strict=True)])[1] for sign in (1, -1)]

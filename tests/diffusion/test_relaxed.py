@@ -53,7 +53,7 @@ def test_tokens_themselves_are_read_as_their_text_is(family: str) -> None:
 def test_as_many_tokens_are_mixed_as_are_read_and_no_more() -> None:
     pipeline = built("sd14")
     assert Reader(pipeline).tokens == 22  # of 24, two are start and end
-    with pytest.raises(ExciseError, match="--tokens 23: .* read 22 at most"):
+    with pytest.raises(ExciseError, match=r"--tokens 23: .* read 22 at most"):
         Reader(pipeline, 23)
 
 

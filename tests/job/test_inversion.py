@@ -10,11 +10,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from excise.detect.settings import SCHEDULES, AuditSettings
-from excise.job.audit import audit
-from excise.prompts.prompt import read_prompts
-from excise.recipe import load_recipe
-from tests.conftest import write_table
 from tests.diffusion.pipelines import save
 from tests.job.test_audit import pictures, table
 from tests.jobs import excise, refused

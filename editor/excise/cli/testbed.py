@@ -55,3 +55,18 @@ def check(seeds: int, folder: Path, out: Path) -> None:
 
     if not check_testbed(folder, seeds, out):
         sys.exit(REFUSED)
+
+
+@testbed.command("explain")
+@click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True, help="Latents of each caption.")
+@click.option("--captions", type=click.IntRange(min=1), help="The first so many.  [default: all]")
+@click.option("--folder", type=FOLDER, default="checkpoints/testbed", show_default=True, help="The testbed.")
+@click.option("--out", type=FOLDER, default="runs/testbed-explain", show_default=True, help="Where the evidence goes.")
+def explain(seeds: int, captions: int | None, folder: Path, out: Path) -> None:
+    """Say how often the words that pull most are the invented names.
+
+    Of memorized captions, on base and twin, with what chance alone would give beside it.
+    """
+    from excise.testbed.names import explain_testbed
+
+    explain_testbed(folder, seeds, captions, out)
