@@ -78,7 +78,7 @@ class Objective:
         wide = torch.promote_types(told[0][next(iter(told[0]))].dtype, torch.float32)
         text = {name: torch.cat([part[name] for part in told]).to(wide).requires_grad_() for name in told[0]}
         leaves = [*text.values(), mean.detach().requires_grad_(), log_variance.detach().requires_grad_()]
-        sums, errors = [torch.zeros_like(value) for value in leaves], torch.zeros(count).to(mean)
+        sums, parts = [torch.zeros_like(value) for value in leaves], list[Tensor]()
         owner, alone = torch.arange(count).repeat_interleave(samples), torch.zeros(count, dtype=torch.int64)
         flat, times = noise.flatten(0, 1), timesteps.flatten()
 
@@ -90,12 +90,13 @@ class Objective:
             rows = rows * self.loss.process.in_latents(times[start:stop]).to(rows)
             for total, value in zip(sums, torch.autograd.grad(rows.sum() / samples, leaves), strict=True):
                 total += value
-            errors.index_add_(0, on, rows.detach() / samples)
+            parts.append(rows.detach())
 
         with torch.enable_grad():
             size = in_halves(add, count * samples, size)
             along = dict(zip(text, sums, strict=False))
             found = self._through_encoders(logits, uniform, along)
+        errors = torch.cat(parts).view(count, samples).mean(dim=1)
         if not all(bool(value.isfinite().all()) for value in (*found, *sums, errors)):
             raise ExciseError("model.dtype: gradients of the search are NaN or infinite; use --dtype float32")
         return (found, sums[-2], sums[-1]), errors, size
@@ -130,7 +131,9 @@ class Candidate:
         self.logits = [torch.zeros(shape, device=latents.device) for shape in shapes]
         self.mean, self.log_variance = torch.zeros_like(latents), torch.zeros_like(latents)
         self.random = torch.Generator().manual_seed(noise_key(f"inversion\n{key}", settings.seed))
-        self.adam = torch.optim.Adam(self._values(), lr=settings.learning_rate)
+        groups = [{"params": self.logits, "lr": settings.learning_rate},
+                  {"params": [self.mean, self.log_variance], "lr": settings.noise_rate}]  # fmt: skip
+        self.adam = torch.optim.Adam(groups)
         self.weight, self.losses, self.before = settings.weight, list[float](), float("inf")
         self.result: dict[str, Any] = {}
         """What was found, when the search is over."""

@@ -71,6 +71,10 @@ class Inversion(Section):
     drawing: Positive = 50
     """Denoising steps of each picture."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    """Adam's, of the prompt."""
+    noise_rate: Annotated[float, Field(gt=0.0)] = 0.1
+    """Adam's, of mean and variance of the noise. Where gradients are noise they wander as far as it lets them, and so
+    much divergence tells nothing."""
     temperature: Annotated[float, Field(gt=0.0)] = 2.0
     """Of the mixtures of tokens."""
     weight: Annotated[float, Field(gt=0.0)] = 1.0
