@@ -165,7 +165,7 @@ def explain(
 @click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
 @click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents taken together at most.")
 @click.option("--out", type=FOLDER, help="Folder of what is left.  [default: none; of inversion audits/NAME]")
-@click.option("--schedule", type=click.Choice(["fast", "published"]), help="Of inversion.  [default: fast]")
+@click.option("--schedule", type=click.Choice(["fast", "published"]), help="Of inversion.  [default: published]")
 @click.option("--steps", type=int, help="Steps of inversion.  [default: the schedule's]")
 @click.option("--tokens", type=int, help="Tokens of the prompt it searches.  [default: the schedule's]")
 @click.option("--draws", type=int, help="Pictures that must all replicate.  [default: the schedule's]")

@@ -71,7 +71,7 @@ class Inversions:
         with progress.counting("step", len(chunks) * settings.steps) as bar:
             for chunk in chunks:
                 targets = [load_target(prompt, side, side) for prompt in chunk]
-                images = [(hashlib.sha256(one.image.numpy().data).hexdigest(), one) for one in targets]
+                images = [(hashlib.sha256(one.image.numpy().tobytes()).hexdigest(), one) for one in targets]
                 masks = [prompt.mask and hashlib.sha256(prompt.mask.read_bytes()).hexdigest() for prompt in chunk]
                 name = hash_json([self._made_of, [key for key, _ in images], masks])[:24]
                 file = self._run.part(FOLDER, name)
@@ -94,7 +94,7 @@ def audit_settings(options: dict[str, Any], model: dict[str, Any]) -> AuditSetti
         ExciseError: options of an inversion without one; a number that cannot be.
     """
     asked = {key: value for key, value in options.items() if value is not None and value != ()}
-    schedule = SCHEDULES[asked.pop("schedule", "fast")]
+    schedule = SCHEDULES[asked.pop("schedule", "published")]
     of_search = {key: asked.pop(key) for key in SEARCHED if key in asked}
     given = [key for key in ("schedule", *SEARCHED, *RULE) if options.get(key) not in (None, ())]
     if asked["by"] != "inversion" and given:

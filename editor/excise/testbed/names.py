@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from excise.testbed.world.wording import read_signature
 
 TOP = 3
 """Tokens of a caption that are looked at: those of the largest gradients."""
+SHARES = ("share", "share_by_chance", "captions", "captions_by_chance")
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -46,24 +47,34 @@ class Names:
     """How often names are among the first tokens, and how often they would be if tokens came in any order."""
 
     rows: tuple[Pulled, ...]
-    share: float = field(init=False)
-    """Of the first tokens of all captions, those that are names."""
-    share_by_chance: float = field(init=False)
-    captions: float = field(init=False)
-    """Of the captions, those with a name among the first tokens."""
-    captions_by_chance: float = field(init=False)
 
-    def __post_init__(self) -> None:
-        count = len(self.rows)
-        none = [hypergeom.pmf(0, len(row.names), sum(row.names), min(TOP, len(row.names))) for row in self.rows]
-        values = {
-            "share": sum(row.among / min(TOP, len(row.names)) for row in self.rows) / count,
-            "share_by_chance": sum(sum(row.names) / len(row.names) for row in self.rows) / count,
-            "captions": sum(row.among > 0 for row in self.rows) / count,
-            "captions_by_chance": 1.0 - float(sum(none)) / count,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    @property
+    def share(self) -> float:
+        """Of the first tokens, those that are names: mean over captions."""
+        return self._mean([row.among / min(TOP, len(row.names)) for row in self.rows])
+
+    @property
+    def share_by_chance(self) -> float:
+        """Of all tokens, those that are names: mean over captions."""
+        return self._mean([sum(row.names) / len(row.names) for row in self.rows])
+
+    @property
+    def captions(self) -> float:
+        """Of the captions, those with a name among the first tokens."""
+        return self._mean([float(row.among > 0) for row in self.rows])
+
+    @property
+    def captions_by_chance(self) -> float:
+        """The same of tokens drawn without looking."""
+        draws = [(len(row.names), sum(row.names), min(TOP, len(row.names))) for row in self.rows]
+        return self._mean([1.0 - float(hypergeom.pmf(0, *drawn)) for drawn in draws])
+
+    def _mean(self, values: list[float]) -> float:
+        return sum(values) / len(self.rows)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {name: getattr(self, name) for name in SHARES} | {"rows": [asdict(row) for row in self.rows]}
 
 
 def words_of(prompt: str, tokens: Sequence[str]) -> list[str]:
@@ -121,14 +132,13 @@ def explain_testbed(folder: Path, seeds: int, captions: int | None, out: Path) -
     found = {}
     for name in ("base", "twin"):
         pipeline = Checkpoint.open(folder / name).load(torch.float32, pick_device("auto"))
-        found[name] = asdict(pulled_names(pipeline, planted, seeds))
+        found[name] = pulled_names(pipeline, planted, seeds).document()
     out.mkdir(parents=True, exist_ok=True)
     (out / "names.json").write_text(json.dumps({"top": TOP, "seeds": seeds, "models": found}, indent=1))
     table = Table(title=f"invented names among the {TOP} tokens that pull most, {len(planted)} captions, {seeds} seeds")
     for heading in ("model", "of these tokens", "by chance", "captions with one", "by chance"):
         table.add_column(heading, justify="right")
     for name, values in found.items():
-        keys = ("share", "share_by_chance", "captions", "captions_by_chance")
-        table.add_row(name, *(f"{values[key]:.1%}" for key in keys))
+        table.add_row(name, *(f"{values[key]:.1%}" for key in SHARES))
     Console().print(table)
     return found
