@@ -19,7 +19,7 @@ from tests.diffusion.test_gradients import built, pictures
 
 SAMPLING = Sampling(steps=4, guidance=3.0, size=64, batch=8)
 FAMILIES = ("sd14", "sdxl", "sd3", "flux", "pixart")
-TINY = SCHEDULES["fast"].model_copy(
+TINY = SCHEDULES["published"].model_copy(
     update={"steps": 4, "every": 2, "window": 2, "samples": 2, "tokens": 3, "draws": 3, "guidance": (1.0, 3.0),
             "drawing": 2}
 )  # fmt: skip
@@ -118,7 +118,6 @@ def test_an_image_does_not_depend_on_those_beside_it(tmp_path: Path) -> None:
     alone = invert(pipeline, images(2)[1:], SAMPLING, ANYTHING, tmp_path / "alone.safetensors", Counted())
     assert alone[0].divergence == pytest.approx(both[1].divergence, rel=1e-3)
     assert alone[0].divergence != pytest.approx(both[0].divergence, rel=1e-3)
-    assert alone[0].text == both[1].text
     assert (alone[0].pictures.float() - both[1].pictures.float()).abs().max() <= 3
 
 
