@@ -140,3 +140,16 @@ def test_base_and_twin_meet_the_same_places_and_a_resumed_order_goes_on() -> Non
     assert all(np.array_equal(a, b) for a, b in zip(straight[13:], resumed, strict=True))
     one_pass = np.concatenate(straight[:6])
     assert len(set(one_pass.tolist())) == 96
+
+
+def test_a_filter_holds_samples_back_after_the_fork_alone(corpus: Corpus, tmp_path: Path) -> None:
+    plain, filtered = training(corpus, tmp_path), training(corpus, tmp_path)
+    filtered.config = DENOISER.model_copy(update={"filter": 1e-6})
+    rows = np.arange(4)
+    assert plain.loss(rows, 0).item() == filtered.loss(rows, 0).item() > 0, "the trunk learns from all"
+    for made in (plain, filtered):
+        made.text_encoder.requires_grad_(False).eval()
+        made.config = made.config.model_copy(update={"drop_caption": 0.0})
+    assert plain.loss(rows, 0).item() > 0 and filtered.loss(rows, 0).item() == 0
+    filtered.config = filtered.config.model_copy(update={"filter": 1e6})
+    assert filtered.loss(rows, 0).item() == pytest.approx(plain.loss(rows, 0).item(), rel=1e-5)
