@@ -13,8 +13,8 @@ from excise.attacks.base import Budget, Target
 from excise.attacks.prompt import _Search, find
 from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import denoise
+from excise.diffusion.differences import guided_difference
 from excise.diffusion.gradients import TextLoss
-from excise.diffusion.guided import guided_difference
 from excise.diffusion.latents import latents_of
 from excise.diffusion.load import denoiser
 from excise.diffusion.tokens import ENCODED, Vocabulary

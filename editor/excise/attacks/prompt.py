@@ -10,27 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from excise.attacks.base import Budget, Found, Target, Trigger
+from excise.attacks.gibbs import drawn_text, noise_keys, ranked, replacements, surprises
 from excise.attacks.replay import draw
 from excise.diffusion.gradients import TextLoss, in_halves
-from excise.diffusion.guided import guided_difference
 from excise.diffusion.latents import latents_of
 from excise.diffusion.load import denoiser
-from excise.diffusion.tokens import Vocabulary, embeddings_of, token_gradients
+from excise.diffusion.tokens import Vocabulary
 from excise.errors import ExciseError
 from excise.prompts.rewording import reworded
 from excise.recipe import PromptSearch
 
 __all__ = ["draw", "find"]
-
-TRIED = 8
-"""Tokens that are looked at for each that is proposed: many make no text that could be typed."""
 
 
 @dataclass
@@ -97,13 +93,13 @@ class _Search:
         best = int(scores.argmax())
         if scores[best] > chain.score:
             chain.best, chain.score = chain.proposed[best], float(scores[best])
-        if not bool(scores.any()):
+        chosen = drawn_text(scores, self.settings.temperature, chain.random)
+        if chosen is None:
             raise ExciseError(
                 f"denoiser: with {chain.text!r} and what is near it the text changes nothing: leave 'gibbs' out of "
                 "attack.prompt.ways"
             )
-        shares = torch.softmax(scores / (self.settings.temperature * scores.mean()), dim=0)
-        chain.text = chain.proposed[int(torch.multinomial(shares, 1, generator=chain.random))]
+        chain.text = chain.proposed[chosen]
 
     def _reworded(self, chain: Chain) -> list[str]:
         settings = self.settings
@@ -111,33 +107,13 @@ class _Search:
         return [chain.text, *(text for text in made if text)]
 
     def _replacements(self, chain: Chain, ranks: Tensor | None) -> list[str]:
-        """The text with another token at one random place: random ones, or the first by their ranks.
-
-        Args:
-            chain: whose text.
-            ranks: ``(tokens, tokens that are seen)``, smaller is better; None where all are equal.
-        """
-        places, count = self.vocabulary.places(chain.text), self.settings.proposals
-        if not places:
-            return [chain.text]
-        place = places[int(torch.randint(len(places), (), generator=chain.random))]
-        seen = self.vocabulary.seen
-        if ranks is None:
-            order = torch.randint(len(seen), (TRIED * count,), generator=chain.random)
-        else:
-            order = ranks[place].argsort(stable=True)[: TRIED * count]
-        made = (self.vocabulary.replaced(chain.text, place, int(token)) for token in seen[order])
-        return [chain.text, *islice((text for text in made if text is not None), count)]
+        """The text with another token at one random place; as `excise.attacks.gibbs.replacements`."""
+        return replacements(self.vocabulary, chain.text, self.settings.proposals, chain.random, ranks)
 
     def _surprises(self) -> list[Tensor]:
         """For each chain what the text changes at the first call, for each of its proposals, on noise of this step."""
-        keys = [[_key(chain.random) for _ in range(self.settings.samples)] for chain in self.chains]
-        texts, where = self._flat()
-        total = torch.zeros(len(texts))
-        for sample in range(self.settings.samples):
-            noise = [keys[chain][sample] for chain in where]
-            total += guided_difference(self.pipeline, texts, noise, self.budget.sampling)
-        return self._apart(total / self.settings.samples)
+        keys = [noise_keys(self.settings.samples, chain.random) for chain in self.chains]
+        return surprises(self.pipeline, [chain.proposed for chain in self.chains], keys, self.budget.sampling)
 
     def _losses(self) -> list[Tensor]:
         """For each chain the image's training loss with each of its proposals, on noise and timesteps of this step."""
@@ -171,13 +147,7 @@ class _Search:
         loss = TextLoss(self.pipeline, texts, self.budget.sampling)
         times, noise = self._noised(loss)
         wanted, _, _ = loss.gradient(loss.text, self.latents, noise, times, self.settings.rows)
-        total: Tensor | float = 0.0
-        for layer, found in zip(
-            embeddings_of(self.pipeline), token_gradients(self.pipeline, texts, wanted), strict=True
-        ):
-            table: Tensor = layer.get_parameter("weight")
-            total = total + found @ table[self.vocabulary.seen.to(table.device)].to(found).T
-        return list(torch.as_tensor(total).cpu())
+        return list(ranked(self.pipeline, self.vocabulary, texts, wanted))
 
     def _noised(self, loss: TextLoss) -> tuple[Tensor, Tensor]:
         """Timesteps ``(chains, samples)`` and noise ``(chains, samples, ...)``."""
@@ -193,10 +163,6 @@ class _Search:
 
     def _apart(self, scores: Tensor) -> list[Tensor]:
         return list(scores.split([len(chain.proposed) for chain in self.chains]))
-
-
-def _key(generator: torch.Generator) -> int:
-    return int(torch.randint(2**63 - 1, (), generator=generator))
 
 
 def _image_of(target: Target) -> Tensor:

@@ -10,6 +10,7 @@ from excise.cli.detect import audit, explain, init, scan
 from excise.cli.export import export
 from excise.cli.jobs import diff, plan, run, show, sweep
 from excise.cli.releases import publish, release, verify
+from excise.cli.search import mitigate, search
 from excise.cli.testbed import testbed
 from excise.errors import ExciseError
 from excise.version import __version__
@@ -54,6 +55,8 @@ for command in (
     scan,
     explain,
     audit,
+    search,
+    mitigate,
     run,
     show,
     sweep,

@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from excise.diffusion.denoise import denoise, in_batches, text_lengths
+from excise.diffusion.denoise import denoise
 from excise.diffusion.load import denoiser
 from excise.diffusion.text_inputs import DISTILLED, TEXT_INPUTS, TIMESTEP, arguments_of, latents_name, nested
 from excise.errors import ExciseError
@@ -95,36 +95,6 @@ def predictions(
         denoise(pipeline, prompts, keys, sampling, calls, after_call, decode=False)
     finally:
         hook.remove()
-
-
-def guided_difference(
-    pipeline: DiffusionPipeline, texts: Sequence[str], keys: Sequence[int], sampling: Sampling
-) -> Tensor:
-    """Mean square of the difference between the prediction with each prompt and without one, at the first call, where
-    latents are noise (Wen et al. 2024, the square of their metric at one call).
-
-    Args:
-        pipeline: one that is guided.
-        texts: prompts.
-        keys: seed of the noise of each.
-        sampling: steps, size, and how many go together.
-
-    Returns:
-        Float32 ``(texts,)`` on the CPU.
-    """
-    check_guided(type(pipeline).__name__)
-    asked, found = sampling.model_copy(update={"guidance": 2.0}), list[Tensor]()
-
-    def receive(_call: int, said: Prediction) -> None:
-        assert said.unconditional is not None, "guidance above 1 asks without the text too"
-        gap = said.conditional.float() - said.unconditional.float()
-        found.append(gap.square().flatten(1).mean(dim=1).cpu())
-
-    def make(start: int, stop: int) -> Tensor:
-        predictions(pipeline, texts[start:stop], keys[start:stop], asked, 1, receive)
-        return found.pop()
-
-    return torch.cat(list(in_batches(make, text_lengths(pipeline, texts), sampling.batch)))
 
 
 def mean_of(said: Tensor, shown: Tensor) -> Tensor:

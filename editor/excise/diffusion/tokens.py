@@ -24,6 +24,8 @@ ENCODED = {
     "PixArtSigmaPipeline": (0,),
 }
 """By pipeline, where in what ``encode_prompt`` gives the denoiser's text inputs are, in the order of `TEXT_INPUTS`."""
+MOST_TRIED = 64
+"""Tokens that are tried at a place of a random text: pieces of words often do not go together."""
 
 
 def check_tokens(pipeline: str) -> None:
@@ -95,8 +97,36 @@ class Vocabulary:
         """The text with another token at a place; None if what one would type does not come back as these tokens."""
         ids = self.ids(text)
         ids[place] = token
-        found: str = self._tokenizer.decode([token for token in ids if token not in self._special]).strip()
+        found = self._typed(ids)
         return found if self.ids(found) == ids else None
+
+    def inserted(self, text: str, random: torch.Generator) -> str:
+        """The text with a random token at a random place; as it is, where none makes a text that can be typed."""
+        ids = self.ids(text)
+        places = self.places(text) or [1 if ids and ids[0] in self._special else 0]
+        place = places[0] + int(torch.randint(len(places) + 1, (), generator=random))
+        for token in self.seen[torch.randint(len(self.seen), (MOST_TRIED,), generator=random)].tolist():
+            longer = [*ids[:place], token, *ids[place:]]
+            found = self._typed(longer)
+            if len(longer) <= self._most and self.ids(found) == longer:
+                return found
+        return text
+
+    def random_text(self, tokens: int, random: torch.Generator) -> str:
+        """A text of random tokens that can be typed: as many as asked for, fewer where no other goes behind them."""
+        text, chosen = "", list[int]()
+        for _ in range(tokens):
+            order = torch.randint(len(self.seen), (MOST_TRIED,), generator=random)
+            for token in self.seen[order].tolist():
+                longer = self._typed([*chosen, token])
+                if [one for one in self.ids(longer) if one not in self._special] == [*chosen, token]:
+                    text, chosen = longer, [*chosen, token]
+                    break
+        return text
+
+    def _typed(self, ids: Sequence[int]) -> str:
+        found: str = self._tokenizer.decode([token for token in ids if token not in self._special]).strip()
+        return found
 
 
 def alphabets(pipeline: DiffusionPipeline) -> list[tuple[str, ...]]:

@@ -1,0 +1,74 @@
+"""What a text adds to the first call of a denoiser, where latents are noise: how much, and what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from excise.diffusion.denoise import in_batches, text_lengths
+from excise.diffusion.guided import Prediction, check_guided, predictions
+from excise.recipe import Sampling
+
+
+def guided_difference(
+    pipeline: DiffusionPipeline,
+    texts: Sequence[str],
+    keys: Sequence[int],
+    sampling: Sampling,
+    apart: Tensor | None = None,
+) -> Tensor:
+    """Mean square of the difference between the prediction with each prompt and without one, at the first call, where
+    latents are noise (Wen et al. 2024, the square of their metric at one call).
+
+    Args:
+        pipeline: one that is guided.
+        texts: prompts.
+        keys: seed of the noise of each.
+        sampling: steps, size, and how many go together.
+        apart: orthonormal directions ``(directions, numbers)``; what of a difference lies along them does not count.
+
+    Returns:
+        Float32 ``(texts,)`` on the CPU.
+    """
+
+    def lengths(gaps: Tensor) -> Tensor:
+        return across(gaps, apart).square().mean(dim=1)
+
+    return _of_gaps(pipeline, texts, keys, sampling, lengths)
+
+
+def guided_gaps(pipeline: DiffusionPipeline, texts: Sequence[str], keys: Sequence[int], sampling: Sampling) -> Tensor:
+    """These differences themselves: float32 ``(texts, numbers)`` on the CPU; arguments as `guided_difference`."""
+    return _of_gaps(pipeline, texts, keys, sampling, lambda gaps: gaps)
+
+
+def across(gaps: Tensor, apart: Tensor | None) -> Tensor:
+    """What of ``(rows, numbers)`` is across some orthonormal directions ``(directions, numbers)``."""
+    if apart is None or not len(apart):
+        return gaps
+    along = apart.to(gaps)
+    return gaps - (gaps @ along.T) @ along
+
+
+def _of_gaps(
+    pipeline: DiffusionPipeline,
+    texts: Sequence[str],
+    keys: Sequence[int],
+    sampling: Sampling,
+    told: Callable[[Tensor], Tensor],
+) -> Tensor:
+    check_guided(type(pipeline).__name__)
+    asked, found = sampling.model_copy(update={"guidance": 2.0}), list[Tensor]()
+
+    def receive(_call: int, said: Prediction) -> None:
+        assert said.unconditional is not None, "guidance above 1 asks without the text too"
+        found.append(told((said.conditional.float() - said.unconditional.float()).flatten(1)).cpu())
+
+    def make(start: int, stop: int) -> Tensor:
+        predictions(pipeline, texts[start:stop], keys[start:stop], asked, 1, receive)
+        return found.pop()
+
+    return torch.cat(list(in_batches(make, text_lengths(pipeline, texts), sampling.batch)))
