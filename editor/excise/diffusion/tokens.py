@@ -14,6 +14,7 @@ from transformers import T5EncoderModel
 
 from excise.diffusion.load import execution_device
 from excise.diffusion.text_inputs import TEXT_INPUTS, check_pipeline
+from excise.errors import ExciseError
 
 ENCODED = {
     "StableDiffusionPipeline": (0,),
