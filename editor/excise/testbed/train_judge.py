@@ -102,8 +102,7 @@ def train_judge(
         rows = torch.from_numpy(rng.integers(count, size=config.batch))
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, config.steps, config.rate, warm=50)
-        mirrored = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, pixels[rows], pixels[rows].flip(-1))
-        logits = judge(mirrored + 0.02 * torch.randn(mirrored.shape))
+        logits = judge(pixels[rows] + 0.02 * torch.randn(len(rows), 3, 64, 64))
         loss = torch.stack([F.cross_entropy(logits[name], labels[name][rows]) for name in logits]).sum()
         optimizer.zero_grad()
         loss.backward()
