@@ -74,7 +74,7 @@ class Verdict(Section):
     nearest to their own training image than of the twin's; without a twin, than twice the share by chance."""
     drift: Annotated[float | None, Field(gt=0.0), BeforeValidator(_waived)] = 1.0
     """Distance from base to edited image of a seed, as a fraction of that between two seeds, at most this: 1 is as far
-    as another seed. A model that never saw the memorized images, the best that an edit could give, is itself at 0.79 on
+    as another seed. A model that never saw the memorized images, the best that an edit could give, is itself at 0.76 on
     the testbed: a lower limit than such a twin's refuses every edit that does what it should."""
     neighbour_agreement_drop: Limit = 0.02
     """Caption agreement on neighbours of the memorized prompts may fall by at most this much."""
