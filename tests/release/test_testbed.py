@@ -43,7 +43,7 @@ def test_the_testbeds_edit_goes_out_and_comes_back(hub: Hub, at_home: Path, tmp_
     release = tmp_path / "run" / "release"
     models = read_record(release).verdict.models
     rates = [models[name].sets["held_out_verbatim"].memorization_rate for name in ("base", "edited")]
-    assert rates[0] == 1.0 and rates[1] <= 0.25
+    assert rates[0] >= 0.9 and rates[1] <= 0.25
     assert excise("publish", release, "--repo", REPO).exit_code == 0
 
     fetched = Path(snapshot_download(REPO, cache_dir=tmp_path / "cache"))

@@ -56,7 +56,7 @@ def chosen_for(recipe: Recipe, run: Run, fresh: bool, say: Say) -> Recipe:
     if join_processes().count > 1:
         raise ExciseError(
             'edit.method = "auto": settings are compared in one process; run excise sweep with this recipe first, and '
-            "the recipe that it leaves (chosen.toml) with all processes"
+            f"the recipe that it leaves ({Run.chosen.name}) with all processes"
         )
     if fresh:
         remove(run.sweep)
@@ -65,7 +65,8 @@ def chosen_for(recipe: Recipe, run: Run, fresh: bool, say: Say) -> Recipe:
     sweep_recipe(recipe, run.folder, extent, settings.grid, say=say, seconds=60.0 * settings.minutes)
     if not run.chosen.is_file():
         raise ExciseError(
-            'edit.method = "auto": none of the settings could be made (sweep.csv says why); name another method'
+            f'edit.method = "auto": none of the settings could be made ({Run.sweep_table.name} says why); '
+            "name another method"
         )
     chosen = load_recipe(run.chosen).model_copy(update={"name": recipe.name})
     if is_elsewhere(recipe):
