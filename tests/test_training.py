@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
 
+from benchmarks.training_filter import World, scheduler, small_unet
 from excise.checkpoint import Checkpoint
 from excise.diffusion.load import denoiser
 from excise.diffusion.text_inputs import TEXT_INPUTS, nested, seen_call
@@ -18,43 +17,6 @@ from excise.mathematics.detection import magnitude
 from excise.recipe import Sampling
 from excise.training import MagnitudeFilter
 from tests.diffusion.pipelines import save
-
-DUPLICATED, ORDINARY = 2, 8
-
-
-def scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        clip_sample=False,
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-    )
-
-
-@dataclass
-class World:
-    """Captions, as what a text encoder makes of them."""
-
-    random: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(1))
-
-    def __post_init__(self) -> None:
-        self.states = torch.randn(DUPLICATED + ORDINARY, 4, 16, generator=self.random)
-        self.empty = torch.zeros(1, 4, 16)
-
-
-def small_unet() -> UNet2DConditionModel:
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(32,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        mid_block_type=None,
-        layers_per_block=1,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-    )
 
 
 def test_weights_are_by_the_magnitude_of_each_sample() -> None:

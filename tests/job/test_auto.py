@@ -14,7 +14,6 @@ from excise.job.auto import run_any
 from excise.job.grids import GRIDS, Candidate, in_turn
 from excise.job.runner import run_job
 from excise.job.sweep import Extent
-from excise.measures import replication
 from excise.prompts.sets import prompt_sets
 from excise.recipe import AutoEdit, Edit, ProjectEdit, Recipe, load_recipe
 from excise.run.job_record import load_record
@@ -24,6 +23,7 @@ from excise.run.results import read_edit_record, read_model
 from excise.run.swept import Swept
 from tests.conftest import changed
 from tests.job.test_sweep import few
+from tests.job.watched import Watched
 from tests.jobs import excise, write_recipe
 
 
@@ -40,19 +40,8 @@ def recipe(tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 def test_what_a_sweep_chose_is_made_and_nothing_that_judges_is_read_before(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: set[str] = set()
-    seeds: set[int] = set()
-    opened: set[Path] = set()
-    real, read = crossed.replay, replication._read
-
-    def watched(pipeline: object, prompts: list[str], drawn: Any, *rest: Any) -> object:
-        asked.update(prompts)
-        seeds.update(drawn)
-        return real(pipeline, prompts, drawn, *rest)  # type: ignore[arg-type]
-
-    def reading(path: Path, *rest: Any) -> Any:
-        opened.add(path)
-        return read(path, *rest)
+    seen = Watched.sweep(monkeypatch)
+    asked, seeds, opened = seen.asked, seen.seeds, seen.opened
 
     def chosen_only(given: Recipe, *rest: Any, **options: Any) -> Run:
         whole = prompt_sets(recipe)
@@ -65,8 +54,6 @@ def test_what_a_sweep_chose_is_made_and_nothing_that_judges_is_read_before(
         assert not (tmp_path / "run" / Run.statistics.name).exists()
         return run_job(given, *rest, **options)
 
-    monkeypatch.setattr(crossed, "replay", watched)
-    monkeypatch.setattr(replication, "_read", reading)
     monkeypatch.setattr(auto, "run_job", chosen_only)
     said: list[str] = []
     run = run_any(recipe, tmp_path / "run", "edit", say=said.append)

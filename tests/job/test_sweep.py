@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from excise.errors import ExciseError
-from excise.job import crossed, sweep
+from excise.job import sweep
 from excise.job.grids import GRIDS, Candidate, demand_of_grid
 from excise.job.runner import run_job
 from excise.job.sweep import Extent, conclude, run_sweep, sweep_recipe
-from excise.measures import replication
 from excise.prompts.sets import prompt_sets
 from excise.prompts.swept import swept_sets
 from excise.recipe import CompensateEdit, Edit, ProjectEdit, Recipe, load_recipe
@@ -24,6 +23,7 @@ from excise.run.swept import Swept
 from excise.stages import collect
 from excise.stages.context import Context
 from tests.conftest import MEMORIZED, changed, write_table
+from tests.job.watched import Watched
 from tests.jobs import context_of, excise, refused, write_recipe
 
 SMALL = Extent(seeds=1, ordinary=4)
@@ -56,22 +56,9 @@ def swept(context: Context, candidates: list[Candidate], extent: Extent = SMALL)
 def test_no_held_out_or_judged_prompt_is_asked_for_and_no_image_of_theirs_is_read(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: set[str] = set()
-    seeds: set[int] = set()
-    opened: set[Path] = set()
-    real, read = crossed.replay, replication._read
+    seen = Watched.sweep(monkeypatch)
+    asked, seeds, opened = seen.asked, seen.seeds, seen.opened
 
-    def watched(pipeline: object, prompts: list[str], drawn: Any, *rest: Any) -> object:
-        asked.update(prompts)
-        seeds.update(drawn)
-        return real(pipeline, prompts, drawn, *rest)  # type: ignore[arg-type]
-
-    def reading(path: Path, *rest: Any) -> Any:
-        opened.add(path)
-        return read(path, *rest)
-
-    monkeypatch.setattr(crossed, "replay", watched)
-    monkeypatch.setattr(replication, "_read", reading)
     swept(context, few(context.recipe)[:2])
     whole = prompt_sets(context.recipe)
     located = [prompt for group in whole.located for prompt in group]
