@@ -45,9 +45,9 @@ def test_a_search_is_made_on_three_models_and_the_kinds_that_the_recipe_says(tri
     asked = questions_of(tried.sets)
     search = Round("embedding", "empty", Embedding(kinds=("verbatim",), starts=("empty",), steps=60))
     keys = {name: [q.key for q in search.questions(Subject(name, name, "#000000", Path()), asked)]
-            for name in ("base", "twin", "random-1")}  # fmt: skip
-    assert keys["base"] == ["located_verbatim", "held_out_verbatim", "never_seen"]
-    assert keys["twin"] == ["located_verbatim", "held_out_verbatim"] and keys["random-1"] == []
+            for name in ("base", "edited", "twin", "random-1")}  # fmt: skip
+    assert keys["base"] == keys["twin"] == ["located_verbatim", "held_out_verbatim"] and keys["random-1"] == []
+    assert keys["edited"] == ["located_verbatim", "held_out_verbatim", "never_seen"]
     assert [key.rpartition("/")[2] for key in search.keys] == ["1", "10", "25", "50", "60"]
     assert search.seeds(tried.recipe, NEVER_SEEN) == range(1000, 1002)
     assert REPLAYED.questions(Subject("base", "base", "#000000", Path()), asked) == list(asked)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from excise.attacks import Budget
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import UNMEASURED, Question
+from excise.prompts.questions import NEVER_SEEN, UNMEASURED, Question
 from excise.recipe import Sampling, Search
 from excise.recipe.suite import Asking
-from excise.trial.subjects import Subject
+from excise.trial.subjects import EDITED, Subject
 from excise.verdict.estimates import clusters_of
 
 REPLAY = "replay"
@@ -51,13 +51,18 @@ class Round:
         return tuple(f"{self.name}/{point}" for point in points) or (self.name,)
 
     def questions(self, subject: Subject, asked: Collection[Question]) -> list[Question]:
-        """Those of the questions that the model is asked in this round."""
+        """Those of the questions that the model is asked in this round.
+
+        Never-seen images are searched for in the edited model alone: what comes of them is beside what comes of its own.
+        """
         found = subject.asked(asked)
         if self.attack != REPLAY:
             found = [question for question in found if question not in UNMEASURED]
         if self.settings is None:
             return found
         kinds = self.settings.kinds
+        if subject.name != EDITED:
+            found = [question for question in found if question != NEVER_SEEN]
         return [q for q in found if subject.name in self.settings.MODELS and (q.kind is None or q.kind in kinds)]
 
     def places(self, prompts: Sequence[Prompt]) -> list[int]:
