@@ -142,7 +142,7 @@ STAGES = (
     *_WORK,
     Stage(
         "report",
-        (Run.report.name, Run.summary.name),
+        (Run.report.name, Run.summary.name, Run.pictures.name),
         reads=tuple(output for stage in _WORK for output in stage.outputs),  # it lists their hashes
         settings=WHOLE,
         sets=("located", "held_out", "judged", "neighbours_judged", "never_seen"),

@@ -14,6 +14,7 @@ from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.report import figures, searches, words
 from excise.report.picture_rows import Pictures
+from excise.report.sheet import run_sheet
 from excise.run.job_record import load_record
 from excise.run.layout import Run
 from excise.run.results import read_edit_record, read_located, read_measures, read_verdict
@@ -27,7 +28,7 @@ FILTERS = (
 
 
 def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
-    """Write the page for people and the summary in Markdown."""
+    """Write the page for people, the summary in Markdown, and a sheet of pictures."""
     verdict, located, edit = read_verdict(run), read_located(run), read_edit_record(run)
     content: dict[str, Any] = {
         "name": recipe.name,
@@ -67,6 +68,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
     }
     write_text(run.summary, render("report.md.jinja", content, escape=False))
     write_text(run.report, render("report.html.jinja", page, escape=True))
+    run_sheet(run, sets).save(run.pictures, optimize=True)
 
 
 def render(template: str, content: dict[str, Any], escape: bool, package: str = PACKAGE) -> str:

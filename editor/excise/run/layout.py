@@ -55,6 +55,8 @@ class Run:
     """The page for people (report)."""
     summary = Place("report.md")
     """The same in Markdown, without pictures."""
+    pictures = Place("pictures.png")
+    """A sheet of training images, and below each what every model draws for its prompt."""
 
     row = Place("attack.json")
     """What attacks on a checkpoint found that was edited elsewhere."""

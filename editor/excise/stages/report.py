@@ -1,4 +1,4 @@
-"""report: one self-contained HTML page and a Markdown summary, written from the files of the stages before.
+"""report: an HTML page, a summary in Markdown and a sheet of pictures, from the files of the stages before.
 
 It measures nothing and loads no model: every number is in the run's JSON files.
 """
@@ -10,5 +10,5 @@ from excise.stages.context import Context
 
 
 def run(context: Context) -> None:
-    """Write both."""
+    """Write all three."""
     write_pages(context.run, context.recipe, context.sets)

@@ -53,7 +53,7 @@ class Round:
     def questions(self, subject: Subject, asked: Collection[Question]) -> list[Question]:
         """Those of the questions that the model is asked in this round.
 
-        Never-seen images are searched for in the edited model alone: what comes of them is beside what comes of its own.
+        Never-seen images are searched for in the edited model alone, beside whose own they stand.
         """
         found = subject.asked(asked)
         if self.attack != REPLAY:
