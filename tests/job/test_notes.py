@@ -72,8 +72,14 @@ def test_what_no_judge_reads_and_what_has_no_control_is_told(
 
 
 def test_where_nothing_is_held_out_the_end_is_told(measurable: Recipe, tmp_path: Path) -> None:
+    """Unless the images are searched for, beside what never saw them."""
     recipe = changed(measurable, "prompts", held_out=0.0)
-    assert notes(recipe, tmp_path, "prompts.held_out")[0].startswith("prompts.held_out: no memorized prompt with a ")
+    (told,) = notes(recipe, tmp_path, "prompts.held_out")
+    assert told.startswith("prompts.held_out: no memorized prompt is held out") and "add 'embedding'" in told
+    searched = changed(recipe, "attack", methods=("replay", "embedding"))
+    assert not notes(searched, tmp_path, "prompts.held_out")
+    alone = changed(changed(searched, "prompts", never_seen=None), "model", twin=None)
+    assert notes(alone, tmp_path, "prompts.held_out") == [told]
 
 
 def test_what_a_training_lacks_is_told(tiny_recipe: Recipe, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from excise.errors import ExciseError
 from excise.recipe import Verdict, load_recipe
+from excise.verdict.compare import compare
 from excise.verdict.decide import decide
 from excise.verdict.models import Check, ModelResult, Usefulness
 from tests.verdict.examples import SETS, THRESHOLD, agreed, estimated, models, replicated
+from tests.verdict.searched import ATTACKS, rows
 
 KINDS = ("verbatim", "template")
 Models = dict[str, ModelResult]
@@ -217,6 +219,34 @@ def test_an_edit_never_tried_on_unseen_prompts_is_refused() -> None:
     )
     _, reasons = decide(models(), THRESHOLD, KINDS, limits)
     assert reasons == ("the edit was not checked on any memorized prompt that locating had not seen",)
+
+
+@pytest.mark.parametrize(
+    ("edited", "searched", "reason"),
+    [
+        (0, True, None),
+        (6, True, "embedding search, located verbatim images: replication over that of a model that never saw them"),
+        (0, False, "the edit was not checked on any memorized prompt that locating had not seen, and not searched"),
+    ],
+)
+def test_where_none_is_held_out_the_edit_has_to_hold_against_a_search(
+    edited: int, searched: bool, reason: str | None
+) -> None:
+    """Every image that is named is edited for: what shows that more than its prompt is gone is a search for it."""
+    found = without(models(), "held_out_verbatim", "held_out_template")
+    attacked = rows("located_verbatim", [2] * 8, [2] * edited + [0] * (8 - edited), [0] * 8)
+    attacks, comparisons = (ATTACKS, compare(ATTACKS, attacked)) if searched else ({}, ())
+    checks, reasons = decide(found, THRESHOLD, ["verbatim"], Verdict(), attacks, comparisons, whole=True)
+    assert [one.partition(", edited")[0].startswith(reason or "") for one in reasons] == [True] * (reason is not None)
+    assert named(checks, "base_replication", "located_verbatim").status == "passed"
+    held_out = named(checks, "held_out_replication")
+    assert (held_out.status, held_out.note) == (
+        "not applicable",
+        "no memorized prompt is held out: every one of the table is edited for",
+    )
+    assert "held_out_verbatim" not in {check.set for check in checks if check.name == "embedding_replication"}
+    _, unless = decide(found, THRESHOLD, ["verbatim"], Verdict(), attacks, comparisons)
+    assert len(unless) > len(reasons)
 
 
 def test_a_case_alone_has_no_interval_and_no_certainty() -> None:

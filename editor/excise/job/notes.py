@@ -9,7 +9,7 @@ from excise.diffusion.load import pick_device, pick_dtype
 from excise.edits import needs
 from excise.job.preflight import checkpoints_of
 from excise.measures.judge import load_judge
-from excise.prompts.questions import UNPICTURED, questions_of
+from excise.prompts.questions import NEVER_SEEN, UNPICTURED, questions_of
 from excise.stages.context import Context
 from excise.verdict.foresee import foreseen
 
@@ -89,7 +89,9 @@ def _not_measured(context: Context) -> list[str]:
     memorized = [*(prompt for group in sets.located for prompt in group), *sets.held_out]
     judge = load_judge(recipe.validate_.judge) if recipe.validate_.judge else None
     reads = judge is not None and any(judge.labels_of(prompt.text) for prompt in sets.judged)
-    notes = list(foreseen(asked, {prompt.kind for prompt in memorized}, recipe.verdict, reads))
+    kinds, whole = {prompt.kind for prompt in memorized}, not sets.held_out
+    searched = "embedding" in recipe.attack.methods and (recipe.model.twin is not None or NEVER_SEEN in asked)
+    notes = list(foreseen(asked, kinds, recipe.verdict, reads, whole, searched))
     if bare := len(asked.get(UNPICTURED, ())):
         notes.insert(
             0,

@@ -64,7 +64,15 @@ def short_name(base: Base) -> str:
 
 def waived(verdict: Verdict) -> list[str]:
     """Each check that the recipe does not require, with what it measured beside the limit that excise itself sets."""
-    usual, _ = decide(verdict.models, verdict.threshold, verdict.kinds, Limits(), verdict.attacks, verdict.comparisons)
+    usual, _ = decide(
+        verdict.models,
+        verdict.threshold,
+        verdict.kinds,
+        Limits(),
+        verdict.attacks,
+        verdict.comparisons,
+        verdict.whole,
+    )
     by_name = {(check.name, check.set): check for check in usual}
     return [_waived(check, by_name[check.name, check.set]) for check in verdict.waived]
 

@@ -197,7 +197,13 @@ def _verdict(folder: Path, record: Record) -> Finding:
         kinds = {found.kind for found in asked if found.memorized and found.kind} | set(verdict.kinds)
         yield from (f"{RECORD}: verdict.{fault}" for fault in search_faults(verdict, recipe))
         checks, reasons = decide(
-            verdict.models, verdict.threshold, kinds, recipe.verdict, verdict.attacks, verdict.comparisons
+            verdict.models,
+            verdict.threshold,
+            kinds,
+            recipe.verdict,
+            verdict.attacks,
+            verdict.comparisons,
+            verdict.whole,
         )
         if verdict.fate != (follows := fate_of(checks, verdict.comparisons)):
             yield f"{RECORD}: verdict.fate: {verdict.fate!r}, but its numbers give {follows!r}"

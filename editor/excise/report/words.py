@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from excise.prompts.questions import SHOWN, Kind, Question, question
-from excise.verdict.decide import HELD_OUT_TEMPLATE, HELD_OUT_VERBATIM
+from excise.prompts.questions import SHOWN, Kind, Place, Question, question
 from excise.verdict.models import FEW, Check, Interval, Replication, Verdict
 
 _SITE = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.ff\.net\.2")
@@ -168,18 +167,21 @@ def headline(verdict: Verdict) -> list[str]:
             "most seeds, as a scan found them, and no training images. Where a training image is spoken of, it is such "
             "a picture."
         )
-    for asked, what in ((HELD_OUT_VERBATIM, "memorized image"), (HELD_OUT_TEMPLATE, "memorized template")):
+    place = Place.LOCATED if verdict.whole else Place.HELD_OUT
+    which = "that the edit is made for" if verdict.whole else "that locating never saw"
+    for kind, what in ((Kind.VERBATIM, "memorized image"), (Kind.TEMPLATE, "memorized template")):
+        asked = Question(place, kind)
         if asked.key not in verdict.base.sets:
             continue
         rates = {name: _with_interval(model.sets[asked.key]) for name, model in verdict.models.items()}
         found = verdict.base.sets[asked.key]
         cases = f"{found.clusters} {what}{'' if found.clusters == 1 else 's'}"
-        text = (
-            f"On {found.prompts} prompts for {cases} that locating never saw, the base replicates the training image "
-        )
+        text = f"On {found.prompts} prompts for {cases} {which}, the base replicates the training image "
         text += f"in {rates['base']} of its images, the edited model in {rates['edited']}."
         controls = [f"{model.label}: {rates[name]}" for name, model in verdict.controls.items()]
         sentences.append(f"{text} Controls: {'; '.join(controls)}." if controls else text)
+    if verdict.whole:
+        sentences.append("None was held out: every image that was named is edited for, and nothing is said of others.")
     before, after = verdict.base.agreement, verdict.edited.agreement
     if before is None or after is None:
         sentences.append("Caption agreement on ordinary prompts was not measured.")

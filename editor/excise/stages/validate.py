@@ -57,7 +57,7 @@ def run(context: Context) -> None:
     attacks = points_of(recipe)
     attacked = attacked_of(trial, measured) if attacks else ()
     comparisons = compare(attacks, attacked)
-    checks, reasons = decide(models, threshold, kinds, recipe.verdict, attacks, comparisons)
+    checks, reasons = decide(models, threshold, kinds, recipe.verdict, attacks, comparisons, not sets.held_out)
     described = {question.key: _asked(recipe, question, prompts) for question, prompts in asked.items()}
     verdict = Verdict(
         recipe=recipe.name,

@@ -8,13 +8,19 @@ from excise.prompts.questions import ATTACKED, NEVER_SEEN, Kind, Place, Question
 from excise.recipe import Verdict as Limits
 from excise.verdict.making import make_check
 from excise.verdict.models import Check, Estimate, ModelResult, Relation, Threshold, Usefulness
-from excise.verdict.search_checks import search_checks
+from excise.verdict.search_checks import SEARCHES, TRUSTED, search_checks
 from excise.verdict.searched import Comparison, Point
 
 _RIGHT = ("passed", "not required", "not applicable")
 NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
 _NO_NEIGHBOURS = "the recipe names no neighbours of the memorized prompts (prompts.neighbours)"
 _NO_SUCH_KIND = "the memorized table has no prompt of this kind"
+_NONE_HELD_OUT = "no memorized prompt is held out: every one of the table is edited for"
+_UNSEEN = "the edit was not checked on any memorized prompt that locating had not seen"
+_UNSEARCHED = (
+    f"{_UNSEEN}, and not searched for images that come back by other means; hold some out (prompts.held_out), or make "
+    "the attack 'embedding' beside a twin or never-seen images"
+)
 HELD_OUT_VERBATIM, HELD_OUT_TEMPLATE = (Question(Place.HELD_OUT, kind) for kind in Kind)
 LIMITS = {
     HELD_OUT_VERBATIM: "held_out_replication",
@@ -34,8 +40,12 @@ def decide(
     limits: Limits,
     attacks: Mapping[str, Point] | None = None,
     comparisons: Sequence[Comparison] = (),
+    whole: bool = False,
 ) -> tuple[tuple[Check, ...], tuple[str, ...]]:
     """Every check, and the reasons against acceptance; the edit is accepted when there is none.
+
+    An edit has to hold where it was not fitted: on held-out prompts, or, where none is held out, against a search that
+    is bound to no prompt.
 
     Args:
         models: by name, with at least ``base`` and ``edited``.
@@ -44,14 +54,18 @@ def decide(
         limits: the recipe's.
         attacks: what was searched by; a check of an attack that was not made is not there.
         comparisons: what that brought back, as `excise.verdict.compare` gives it.
+        whole: whether no memorized prompt is held out, so that the edit is of all that are named.
     """
-    kinds = set(kinds)
-    checks = (*_checks(models, threshold, kinds, limits), *search_checks(attacks or {}, comparisons, kinds, limits))
+    kinds, places = set(kinds), (Place.LOCATED,) if whole else (Place.HELD_OUT, Place.LOCATED)
+    searched = search_checks(attacks or {}, comparisons, kinds, limits, places)
+    checks = (*_checks(models, threshold, kinds, limits, whole), *searched)
     reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
     of_edited = [(check.set, check.status) for check in checks if check.name in LIMITS.values()]
     held_out = {status for key, status in of_edited if key is not None and question(key).place == Place.HELD_OUT}
-    if not held_out & {"passed", "failed"}:
-        reasons.append("the edit was not checked on any memorized prompt that locating had not seen")
+    if whole and not any(check.name == SEARCHES[TRUSTED] and check.value is not None for check in searched):
+        reasons.append(_UNSEARCHED)
+    elif not whole and not held_out & {"passed", "failed"}:
+        reasons.append(_UNSEEN)
     return checks, tuple(reasons)
 
 
@@ -69,13 +83,16 @@ def decide_attacked(
     kinds = set(kinds)
     names = {Kind.VERBATIM: "held_out_replication", Kind.TEMPLATE: "template_replication"}
     asked = [(found, names[found.kind]) for found in ATTACKED if found.kind in kinds]
-    replays = [_replication(models, "edited", found, name, limits, kinds, "at most") for found, name in asked]
+    replays = [_replication(models, "edited", found, name, limits, "at most") for found, name in asked]
     return (*replays, *search_checks(attacks, comparisons, kinds, limits, (Place.ATTACKED,)))
 
 
-def asked_of_base(kinds: Collection[str]) -> Question:
-    """Where the base must replicate: on held-out verbatim prompts, or on templates where there are no others."""
-    return HELD_OUT_VERBATIM if Kind.VERBATIM in kinds else HELD_OUT_TEMPLATE
+def asked_of_base(kinds: Collection[str], whole: bool = False) -> Question:
+    """Where the base must replicate: on held-out verbatim prompts, or on templates where there are no others; on
+    located ones where none is held out."""
+    return Question(
+        Place.LOCATED if whole else Place.HELD_OUT, Kind.VERBATIM if Kind.VERBATIM in kinds else Kind.TEMPLATE
+    )
 
 
 def missing_of(asked: Question) -> str:
@@ -86,12 +103,20 @@ def missing_of(asked: Question) -> str:
 
 
 def _checks(
-    models: Mapping[str, ModelResult], threshold: Threshold, kinds: set[str], limits: Limits
+    models: Mapping[str, ModelResult], threshold: Threshold, kinds: set[str], limits: Limits, whole: bool
 ) -> tuple[Check, ...]:
+    def why_not(asked: Question) -> str | None:
+        if asked.kind not in kinds:
+            return _NO_SUCH_KIND
+        return _NONE_HELD_OUT if whole and asked.place == Place.HELD_OUT else None
+
+    def replication(model: str, asked: Question, name: str, relation: Relation) -> Check:
+        return _replication(models, model, asked, name, limits, relation, why_not(asked))
+
     null = threshold.never_seen
     others = {name: found for name, found in models.items() if name not in ("base", "edited")}
     return (
-        _replication(models, "base", asked_of_base(kinds), "base_replication", limits, kinds, "at least"),
+        replication("base", asked_of_base(kinds, whole), "base_replication", "at least"),
         make_check(
             "false_positives",
             "never-seen images that count as replicated, base",
@@ -102,8 +127,8 @@ def _checks(
             cases=null.prompts if null else None,
             missing=missing_of(NEVER_SEEN),
         ),
-        *(_replication(models, "edited", asked, name, limits, kinds, "at most") for asked, name in LIMITS.items()),
-        *(_identification(models, asked, limits, kinds) for asked in IDENTIFIED),
+        *(replication("edited", asked, name, "at most") for asked, name in LIMITS.items()),
+        *(_identification(models, asked, limits, why_not(asked)) for asked in IDENTIFIED),
         *_usefulness("", "ordinary prompts", models["edited"], others, limits),
         *_usefulness("neighbour_", "neighbours", models["edited"].neighbours,
                      {name: other.neighbours for name, other in others.items() if other.neighbours}, limits),
@@ -147,7 +172,9 @@ def _usefulness(
     )
 
 
-def _identification(models: Mapping[str, ModelResult], asked: Question, limits: Limits, kinds: set[str]) -> Check:
+def _identification(
+    models: Mapping[str, ModelResult], asked: Question, limits: Limits, inapplicable: str | None
+) -> Check:
     """A check of how often an image is nearest to its own training image, beside what the twin or chance gives."""
     rates = {name: found.sets[asked.key].identification for name, found in models.items() if asked.key in found.sets}
     found, limit = rates.pop("edited", None), None
@@ -166,7 +193,7 @@ def _identification(models: Mapping[str, ModelResult], asked: Question, limits: 
         controls=rates,
         cases=models["edited"].sets[asked.key].clusters if found else None,
         missing=f"fewer than two {asked.kind} training images are {asked.place.replace('_', ' ')}",
-        inapplicable=None if asked.kind in kinds else _NO_SUCH_KIND,
+        inapplicable=inapplicable,
     )
 
 
@@ -176,8 +203,8 @@ def _replication(
     asked: Question,
     name: str,
     limits: Limits,
-    kinds: set[str],
     relation: Relation,
+    inapplicable: str | None = None,
 ) -> Check:
     """A check of one model's memorization rate on one question, with every other model's beside it."""
     rates = {other: found.sets[asked.key].rate for other, found in models.items() if asked.key in found.sets}
@@ -193,7 +220,7 @@ def _replication(
         cases=models[model].sets[asked.key].clusters if found else None,
         controls=rates,
         missing=missing_of(asked),
-        inapplicable=None if asked.kind in kinds else _NO_SUCH_KIND,
+        inapplicable=inapplicable,
     )
 
 

@@ -9,7 +9,14 @@ from excise.recipe import Verdict as Limits
 from excise.verdict.decide import IDENTIFIED, LIMITS, NO_JUDGE, asked_of_base, missing_of
 
 
-def foreseen(asked: Collection[Question], kinds: Collection[str], limits: Limits, reads: bool) -> tuple[str, ...]:
+def foreseen(
+    asked: Collection[Question],
+    kinds: Collection[str],
+    limits: Limits,
+    reads: bool,
+    whole: bool = False,
+    searched: bool = False,
+) -> tuple[str, ...]:
     """Required checks that there will be nothing to measure with, in sentences that say what to do.
 
     Args:
@@ -17,9 +24,13 @@ def foreseen(asked: Collection[Question], kinds: Collection[str], limits: Limits
         kinds: as in `decide`.
         limits: the recipe's.
         reads: whether there is a judge, and it reads some judged caption.
+        whole: as in `decide`.
+        searched: whether images are searched for by embeddings, with something to compare with.
     """
-    needed = [("base_replication", asked_of_base(kinds)), ("false_positives", NEVER_SEEN)]
+    needed = [("base_replication", asked_of_base(kinds, whole)), ("false_positives", NEVER_SEEN)]
     needed += [(name, ask) for ask, name in LIMITS.items()] + [("identification", ask) for ask in IDENTIFIED]
+    if whole:
+        needed = [(name, ask) for name, ask in needed if ask.place != Place.HELD_OUT]
     found: dict[str, list[str]] = {}
     for name, ask in needed:
         if getattr(limits, name) is not None and ask not in asked and ask.kind in (None, *kinds):
@@ -31,7 +42,13 @@ def foreseen(asked: Collection[Question], kinds: Collection[str], limits: Limits
         'refuse; provide it, or waive the check knowingly with "unchecked"'
         for why, names in found.items()
     ]
-    if not any(ask.place == Place.HELD_OUT for ask in asked):
+    if whole and not searched:
+        notes.append(
+            "prompts.held_out: no memorized prompt is held out, and an edit that was tried on none is refused, "
+            "whatever is waived, unless its images are searched for: hold some out, or add 'embedding' to "
+            "attack.methods, with model.twin or prompts.never_seen to compare with"
+        )
+    elif not whole and not any(ask.place == Place.HELD_OUT for ask in asked):
         notes.append(
             "prompts.held_out: no memorized prompt with a training image is held out, and an edit that was tried on "
             "none is refused, whatever is waived; give more such prompts, or another share"

@@ -221,6 +221,11 @@ class Verdict(Part):
         return {name: found for name, found in self.models.items() if name not in ("base", "edited")}
 
     @property
+    def whole(self) -> bool:
+        """Whether no memorized prompt was held out: the edit is of every image that was named, and judged on them."""
+        return self.evidence.held_out == 0
+
+    @property
     def waived(self) -> list[Check]:
         """Checks that the recipe does not require."""
         return [check for check in self.checks if check.status == "not required"]
