@@ -61,10 +61,18 @@ def test_the_published_setting_is_a_recipe_away() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["sd14", "sdxl", "sd3", "flux"])
-def test_recipes_of_large_models_edit_as_the_defaults_do(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["sd14", "sdxl", "sd3"])
+def test_recipes_of_large_models_delete_what_is_known_and_search_for_it(tmp_path: Path, name: str) -> None:
     recipe, defaults = load_recipe(Path(f"recipes/{name}.toml")), load_recipe(written(tmp_path, MINIMAL))
-    assert recipe.locate == defaults.locate and recipe.verdict.drift == defaults.verdict.drift
+    assert recipe.locate == defaults.locate.model_copy(update={"evidence": False})
+    assert recipe.edit.method == "unlearn" and recipe.edit.unlearn.gradient_checkpointing
+    assert recipe.prompts.held_out == 0.0 and recipe.prompts.never_seen and "embedding" in recipe.attack.methods
+    assert recipe.verdict.embedding_replication == defaults.verdict.embedding_replication
+
+
+def test_what_is_too_large_to_train_on_a_usual_gpu_gets_the_best_closed_form(tmp_path: Path) -> None:
+    recipe, chosen = load_recipe(Path("recipes/flux.toml")), load_recipe(Path("recipes/testbed.toml"))
+    assert recipe.edit == chosen.edit and recipe.locate == load_recipe(written(tmp_path, MINIMAL)).locate
 
 
 def test_the_recipe_of_the_readme_loads_and_asks_for_nothing_that_an_ideal_edit_misses(tmp_path: Path) -> None:
