@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,12 +122,26 @@ def test_pictures_that_replicate_teach_nothing_and_are_named(
     pictures = Pictures.made(pipeline, taken, first, QUICK.seed)
     number = first.drawn.index((NEIGHBOURS[0], 0))
     assert pictures.copied(taken, first) == {number: 0}
+    assert pictures.nearest[number] == 0 and pictures.nearest.shape == pictures.copies.shape
     assert f"pictures that the base draws of '{NEIGHBOURS[0]}' replicate {copy}" in caplog.text
     found = Syllabus.of(taken, QUICK, {number: 0})
     assert number in first.kept.tolist() and number in first.stand_ins.flatten().tolist()
     assert found.kept.tolist() == [n for n in first.kept.tolist() if n != number]
     assert found.stand_ins.shape == first.stand_ins.shape and number not in found.stand_ins
     unlearn(QUICK.model_copy(update={"steps": 1}), taken)
+
+
+def test_a_ghost_of_an_image_does_not_stand_in_for_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Pictures 3, 4 and 5 are of neighbours; of one template what is likest to any is a ghost of all."""
+    taken = training(tiny_checkpoint, tmp_path)
+    plain = Syllabus.of(taken, QUICK).stand_ins.tolist()
+    found = Syllabus.of(taken, QUICK, nearest=[-1, -1, -1, 0, 1, 0]).stand_ins.tolist()
+    assert set(plain[0]) & {3, 5} and set(found[0]) == {4} and 4 not in found[1] and found[2] == plain[2]
+    assert Syllabus.of(taken, QUICK, nearest=[0] * 6).stand_ins.tolist()[0] == plain[0]  # nothing else is there
+    one = [replace(prompt, group="page") for prompt in taken.memorized[:2]]
+    template = replace(taken, memorized=(*one, taken.memorized[2]))
+    for row in Syllabus.of(template, QUICK, nearest=[-1, -1, -1, 0, 1, 2]).stand_ins.tolist()[:2]:
+        assert set(row) == {5}
 
 
 def test_where_every_stand_in_replicates_there_is_nothing_to_teach(

@@ -19,6 +19,7 @@ from excise.edits.base import Training
 from excise.edits.syllabus import Asked, Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree, write_tree
+from excise.measures.identification import likeness
 from excise.measures.replication import Target, load_target
 from excise.recipe import UnlearnEdit
 
@@ -35,6 +36,8 @@ class Pictures:
     """What the base draws: ``(pictures, ...)``."""
     copies: Tensor
     """Number of the memorized prompt whose training image each of these replicates, -1 where none: ``(pictures,)``."""
+    nearest: Tensor
+    """Number of the memorized prompt whose training image is the likest, -1 without two: ``(pictures,)``."""
 
     @classmethod
     def made(cls, pipeline: DiffusionPipeline, training: Training, syllabus: Syllabus, seed: int) -> Pictures:
@@ -48,14 +51,14 @@ class Pictures:
             return cls(**read_tree(file))
         side, memorized = training.side, training.memorized
         targets = {i: load_target(one, side, side) for i, one in enumerate(memorized) if one.image is not None}
-        drawn, copies = _draw(pipeline, training, syllabus.drawn, seed, targets)
+        drawn, copies, nearest = _draw(pipeline, training, syllabus.drawn, seed, targets)
         bare = [(prompt.text, 0) for prompt in training.memorized if prompt.image is None]
         selves = iter(_draw(pipeline, training, bare, seed, {})[0] if bare else ())
         own = [
             latents_of(pipeline, targets[number].image) if number in targets else next(selves)
             for number in range(len(memorized))
         ]
-        found = cls(torch.stack([latents.cpu() for latents in own]), drawn, copies)
+        found = cls(torch.stack([latents.cpu() for latents in own]), drawn, copies, nearest)
         if not bool(found.own.isfinite().all() and found.drawn.isfinite().all()):
             raise ExciseError("edit.unlearn: the base draws NaN or infinity; set model.dtype = 'float32' or 'bfloat16'")
         write_tree(file, vars(found))
@@ -79,21 +82,29 @@ def _draw(
     asked: Sequence[Asked],
     seed: int,
     targets: Mapping[int, Target],
-) -> tuple[Tensor, Tensor]:
-    """Latents, from noise that nothing else is drawn from, and the number of the first target that each replicates."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, from noise that nothing else is drawn from; the numbers of the first target that each replicates, and of
+    the one that it is likest."""
     texts = [text for text, _ in asked]
     keys = [noise_key(f"edit.unlearn\n{number}\n{text}", seed) for text, number in asked]
 
-    def make(start: int, stop: int) -> tuple[Tensor, Tensor]:
+    numbers = torch.tensor(list(targets), dtype=torch.int64)
+
+    def make(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         last = deque[Tensor](maxlen=1)
         images = denoise(pipeline, texts[start:stop], keys[start:stop], training.sampling, on_latents=last.append)
         copies = torch.full((stop - start,), -1)
         for number, target in targets.items():
             copies[training.rule.replicated(images, target) & (copies < 0)] = number
-        return last[0].to("cpu", torch.float32), copies
+        nearest = torch.full((stop - start,), -1)
+        if len(targets) > 1:
+            alike = torch.stack([likeness(images, target, training.rule) for target in targets.values()])
+            nearest = numbers[alike.argmax(dim=0)]
+        return last[0].to("cpu", torch.float32), copies, nearest
 
-    latents, copies = zip(*in_batches(make, text_lengths(pipeline, texts), training.sampling.batch), strict=True)
-    return torch.cat(latents), torch.cat(copies)
+    made = in_batches(make, text_lengths(pipeline, texts), training.sampling.batch)
+    latents, copies, nearest = (torch.cat(parts) for parts in zip(*made, strict=True))
+    return latents, copies, nearest
 
 
 class Teacher:

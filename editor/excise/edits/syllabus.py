@@ -35,16 +35,25 @@ class Syllabus:
     """Which pictures stand in for each memorized image: ``(memorized, stand_ins)``."""
 
     @classmethod
-    def of(cls, training: Training, settings: UnlearnEdit, copied: Mapping[int, int] | None = None) -> Syllabus:
+    def of(
+        cls,
+        training: Training,
+        settings: UnlearnEdit,
+        copied: Mapping[int, int] | None = None,
+        nearest: Sequence[int] = (),
+    ) -> Syllabus:
         """As many pictures of ordinary prompts as asked for, and as many of neighbours, where there are some.
 
         A memorized image's stand-ins are pictures of the neighbours (without neighbours, the ordinary prompts) that
-        have most words in common with its caption.
+        have most words in common with its caption, and that are not likest to it of all memorized images: a ghost of
+        the image teaches the image.
 
         Args:
             training: what may be learned from.
             settings: how much of it.
             copied: pictures that replicate a training image, and the number of its prompt: neither kept nor a stand-in.
+            nearest: of each picture the prompt whose image it is likest; without, it is not looked at. An image that
+                all are likest to takes them for all that.
 
         Raises:
             ExciseError: there is nothing to draw, or every picture that could stand in is such a copy.
@@ -64,9 +73,10 @@ class Syllabus:
             _refuse_copies(training, copied, start)
         bags = [words(text) for text, _ in pool]
         chosen = []
-        for caption in captions:
-            own = words(caption)
-            alike = sorted(order, key=lambda i: -len(own & bags[i]) / max(1, len(own | bags[i])))
+        for number, caption in enumerate(captions):
+            own, ghosts = words(caption), _alike(training.memorized, number)
+            others = [i for i in order if not nearest or nearest[start + i] not in ghosts] or order
+            alike = sorted(others, key=lambda i: -len(own & bags[i]) / max(1, len(own | bags[i])))
             chosen.append([start + alike[i % len(alike)] for i in range(settings.stand_ins)])
         drawn = (*ordinary, *beside)
         told = dict.fromkeys(text for text, _ in drawn)
@@ -77,6 +87,12 @@ class Syllabus:
     def empty(self) -> int:
         """Number of the empty prompt."""
         return len(self.texts) - 1
+
+
+def _alike(memorized: Sequence[Prompt], number: int) -> set[int]:
+    """Numbers of the prompts of one template, a prompt without one alone."""
+    group = memorized[number].group
+    return {number, *(other for other, prompt in enumerate(memorized) if group and prompt.group == group)}
 
 
 def _asked(prompts: Sequence[Prompt], count: int) -> list[Asked]:

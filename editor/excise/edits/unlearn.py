@@ -80,7 +80,8 @@ class _Course:
     ) -> None:
         syllabus = Syllabus.of(training, settings)
         pictures = Pictures.made(pipeline, training, syllabus, settings.seed)
-        syllabus = Syllabus.of(training, settings, pictures.copied(training, syllabus))
+        copied = pictures.copied(training, syllabus)
+        syllabus = Syllabus.of(training, settings, copied, pictures.nearest.tolist())
         loss = TextLoss(pipeline, syllabus.texts, training.sampling)
         network: Any = denoiser(pipeline)
         dtype = network.dtype
