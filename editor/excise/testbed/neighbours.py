@@ -14,7 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from excise.attacks.replay import replay
-from excise.measures.replication import Rule, load_target
+from excise.measures.replication import Rule, Target, load_target
 from excise.testbed.calibration import SAMPLING, calibrate
 from excise.testbed.world.drawing import SIDE
 from excise.testbed.world.planted import Planted, prompt_of
@@ -22,8 +22,7 @@ from excise.testbed.world.wording import sample_signature
 
 log = logging.getLogger(__name__)
 
-SEEDS = (range(4_000, 4_016), range(4_016, 4_064))
-"""Of the drawings of a name; with the second ones where the first bring nothing back."""
+SEEDS = range(4_000, 4_016)
 WIDER, ROUNDS = 1.1, 12
 """How much wider than the rule's the limits are that no drawing may pass, and how often other names are tried."""
 
@@ -55,25 +54,20 @@ def find_neighbours(pipeline: StableDiffusionPipeline, planted: tuple[Planted, .
     targets = {row.file: load_target(prompt_of(row, folder), SIDE, SIDE) for row in planted}
     never = [row for row in planted if row.kind == "never_seen"]
     rule, _ = calibrate(
-        _drawn(pipeline, [row.caption for row in never], SEEDS[0]).flatten(0, 1), [targets[row.file] for row in never]
+        _drawn(pipeline, [row.caption for row in never]).flatten(0, 1), [targets[row.file] for row in never]
     )
-    rule = Rule(rule.distance * WIDER, rule.ssim / WIDER if rule.ssim else None, rule.tiles)
+    wider = Rule(rule.distance * WIDER, rule.ssim / WIDER if rule.ssim else None, rule.tiles)
     slots = [row for row in planted if row.kind in ("verbatim", "template") for _ in range(each)]
     found: dict[int, str] = {}
     captions: dict[int, str] = {}
     proposed = 0
     for _ in range(ROUNDS):
         captions = {slot: propose(row, seen, rng) for slot, row in enumerate(slots) if slot not in found}
+        images = _drawn(pipeline, list(captions.values()))
         proposed += len(captions)
-        left = captions
-        for seeds in SEEDS:
-            images = _drawn(pipeline, list(left.values()), seeds) if left else torch.empty(0)
-            left = {
-                slot: caption
-                for (slot, caption), drawn in zip(left.items(), images, strict=True)
-                if not rule.replicated(drawn, targets[slots[slot].file]).any()
-            }
-        found |= left
+        for (slot, caption), drawn in zip(captions.items(), images, strict=True):
+            if not _comes_back(wider, drawn, targets[slots[slot].file]):
+                found[slot] = caption
         if len(found) == len(slots):
             break
     else:
@@ -86,5 +80,9 @@ def find_neighbours(pipeline: StableDiffusionPipeline, planted: tuple[Planted, .
     return [(found.get(slot, captions.get(slot, "")), row) for slot, row in enumerate(slots)]
 
 
-def _drawn(pipeline: StableDiffusionPipeline, captions: list[str], seeds: range) -> torch.Tensor:
-    return replay(pipeline, captions, seeds, SAMPLING).float() / 255.0
+def _drawn(pipeline: StableDiffusionPipeline, captions: list[str]) -> torch.Tensor:
+    return replay(pipeline, captions, SEEDS, SAMPLING).float() / 255.0
+
+
+def _comes_back(rule: Rule, images: torch.Tensor, target: Target) -> bool:
+    return bool(rule.replicated(images, target).any())
