@@ -10,6 +10,7 @@ import torch
 from excise.checkpoint import Checkpoint
 from excise.detect.scores import Scoring, chosen, cut, score, scores_of
 from excise.diffusion.denoise import noise_key
+from excise.diffusion.differences import even_directions, guided_difference
 from excise.diffusion.guided import Prediction, predictions
 from excise.errors import ExciseError
 from excise.recipe import Sampling
@@ -17,7 +18,8 @@ from tests.diffusion.pipelines import FAMILIES
 from tests.diffusion.test_gradients import TEXTS, built
 
 SAMPLING = Sampling(steps=4, guidance=3.0, size=64, batch=4)
-HAS = {"flux": ("one_step",), "cogview4": ("magnitude", "one_step"), "qwenimage": ("magnitude", "one_step")}
+LENGTHS = ("detail", "magnitude")
+HAS = {"flux": ("one_step",), "cogview4": (*LENGTHS, "one_step"), "qwenimage": (*LENGTHS, "one_step")}
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -26,7 +28,7 @@ def test_every_family_has_the_scores_it_says(family: str) -> None:
     name = type(pipeline).__name__
     network = getattr(pipeline, "unet", None) or pipeline.transformer
     has = scores_of(name, network.config, pipeline.scheduler)
-    assert has == HAS.get(family, ("magnitude", "curvature", "one_step"))
+    assert has == HAS.get(family, (*LENGTHS, "curvature", "one_step"))
     found = score(pipeline, TEXTS, Scoring(SAMPLING, has, seeds=2))
     assert set(found) == set(has)
     for values in found.values():
@@ -44,6 +46,19 @@ def test_a_score_is_the_mean_over_seeds_and_calls() -> None:
         )  # fmt: skip
     found = score(pipeline, TEXTS, Scoring(SAMPLING, ("magnitude",), seeds=2, calls=3, seed=5))["magnitude"]
     assert found[0].item() == pytest.approx(sum(lengths) / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["sd14", "qwenimage"])  # channels before the places, and after them
+def test_detail_is_what_is_not_the_same_everywhere(family: str) -> None:
+    """By the directions that a search does not count."""
+    pipeline = built(family)
+    found = score(pipeline, TEXTS, Scoring(SAMPLING, LENGTHS, seeds=1))
+    even = even_directions(pipeline, SAMPLING)
+    assert torch.allclose(even @ even.T, torch.eye(len(even)), atol=1e-5)
+    keys = [noise_key("", 0)] * len(TEXTS)
+    uneven = guided_difference(pipeline, TEXTS, keys, SAMPLING, even)
+    assert torch.allclose(found["detail"].float().square(), uneven * even.shape[1], rtol=1e-3)
+    assert bool((found["detail"] < found["magnitude"]).all())
 
 
 def test_one_step_is_how_far_the_whole_way_in_one_step_moves_the_latents() -> None:
@@ -75,7 +90,7 @@ def test_the_same_captions_in_the_same_batches_have_the_same_bits() -> None:
 def test_what_a_model_lacks_is_said() -> None:
     with pytest.raises(ExciseError, match=r"--score magnitude: a FluxPipeline.*distilled.*it has one_step"):
         chosen(("magnitude",), ("one_step",), "FluxPipeline")
-    assert chosen((), ("magnitude", "curvature", "one_step"), "X") == ("magnitude", "one_step")
+    assert chosen((), ("detail", "magnitude", "curvature", "one_step"), "X") == ("detail", "magnitude", "one_step")
     assert chosen(("curvature",), ("magnitude", "curvature"), "X") == ("curvature",)
     with pytest.raises(ExciseError, match="give above 1"):
         score(built("sd14"), TEXTS, Scoring(SAMPLING.model_copy(update={"guidance": 1.0}), ("magnitude",)))

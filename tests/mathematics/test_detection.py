@@ -8,6 +8,7 @@ import torch
 from scipy.stats import false_discovery_control
 
 from excise.mathematics.detection import (
+    detail,
     discovery_rates,
     exceedances,
     guided,
@@ -16,6 +17,17 @@ from excise.mathematics.detection import (
     p_values,
     true_positive_rate,
 )
+
+
+def test_detail_leaves_out_what_each_channel_has_everywhere() -> None:
+    gap = torch.zeros(3, 2, 2, 2)
+    gap[0, 1] = 5.0  # a colour
+    gap[1, 0, 0] = 3.0  # the upper half
+    gap[2] = gap[0] + gap[1]
+    flat = torch.randn(3, 2, 2, 2)
+    assert detail(flat + gap, flat).tolist() == pytest.approx([0.0, 3.0, 3.0], abs=1e-5)
+    places_first = [tensor.flatten(2).transpose(1, 2) for tensor in (flat + gap, flat)]
+    assert detail(*places_first).tolist() == pytest.approx([0.0, 3.0, 3.0], abs=1e-5)
 
 
 def test_magnitude_is_the_length_of_each_row_alone() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import pytest
 import torch
 
-from excise.mathematics.separability import area_under_curve, cross_validated_auc, fit_logistic
+from excise.mathematics.separability import area_under_curve, auc_interval, cross_validated_auc, fit_logistic
 
 
 def made(shift: float, cases: int = 240, features: int = 30) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
@@ -53,3 +55,29 @@ def test_too_few_groups_are_refused() -> None:
     values, positive, _ = made(1.0, cases=8, features=2)
     with pytest.raises(ValueError, match="one class alone"):
         cross_validated_auc(values, positive, ["a" if right else "b" for right in positive], folds=2)
+
+
+def test_the_interval_of_the_area_covers_the_true_one() -> None:
+    """Two normal classes a standard deviation apart: the area is Φ(1/√2)."""
+    generator, true = torch.Generator().manual_seed(0), NormalDist().cdf(0.5**0.5)
+    positive, covered = torch.arange(60) < 30, 0
+    for _ in range(100):
+        found = auc_interval(torch.randn(60, generator=generator) + positive, positive, [str(i) for i in range(60)])
+        covered += found.low <= true <= found.high
+    assert 90 <= covered <= 100
+
+
+def test_the_interval_has_a_width_where_every_pair_is_in_order_and_is_wider_for_fewer_images() -> None:
+    scores, positive = torch.arange(40.0), torch.arange(40) >= 20
+    each = auc_interval(scores, positive, [str(i) for i in range(40)])
+    few = auc_interval(scores, positive, [str(i // 4) for i in range(40)])
+    assert each.value == few.value == each.high == 1.0
+    assert 0.5 < few.low < each.low < 1.0
+    turned = auc_interval(-scores, positive, [str(i) for i in range(40)])
+    assert turned.value == turned.low == 0.0 and turned.high == pytest.approx(1.0 - each.low)
+
+
+def test_the_interval_is_of_the_area_by_hand_where_scores_are_tied() -> None:
+    positive = torch.tensor([True, True, False, False])
+    assert auc_interval(torch.zeros(4), positive, list("abcd")).value == 0.5
+    assert auc_interval(torch.tensor([3.0, 1.0, 2.0, 0.0]), positive, list("abab")).value == 0.75

@@ -29,8 +29,8 @@ DTYPE = click.option(
     "--score",
     "scores",
     multiple=True,
-    type=click.Choice(["magnitude", "curvature", "one_step"]),
-    help="May be repeated; the first decides.  [default: magnitude and one_step, those the model has]",
+    type=click.Choice(["detail", "magnitude", "curvature", "one_step"]),
+    help="May be repeated; the first decides.  [default: all but curvature, those the model has]",
 )
 @click.option("--steps", type=POSITIVE, help="Inference steps.  [default: the pipeline's]")
 @click.option("--guidance", type=float, help="Scale of guidance.  [default: the pipeline's]")

@@ -17,14 +17,18 @@ from excise.diffusion.load import denoiser
 from excise.diffusion.process import Process
 from excise.diffusion.text_inputs import TEXT_INPUTS
 from excise.errors import ExciseError
-from excise.mathematics.detection import guided, magnitude, one_step
+from excise.mathematics.detection import detail, guided, magnitude, one_step
 from excise.recipe import Sampling
 
-Score = Literal["magnitude", "curvature", "one_step"]
+Score = Literal["detail", "magnitude", "curvature", "one_step"]
 SCORES: tuple[Score, ...] = get_args(Score)
 """All of them; larger is more suspicious in each."""
+LENGTHS = {"detail": detail, "magnitude": magnitude}
+"""Those of what the text adds to a call: means over the calls looked at."""
+_UNGUIDED = "it is the difference that a text makes to a call without it, and this model makes none (distilled)"
 WHY_NOT = {
-    "magnitude": "it is the difference that a text makes to a call without it, and this model makes none (distilled)",
+    "detail": _UNGUIDED,
+    "magnitude": _UNGUIDED,
     "curvature": "it needs a call with and without the text in one batch",
     "one_step": "the scheduler does not state what the model was trained to predict",
 }
@@ -42,12 +46,12 @@ class Scoring:
 
     sampling: Sampling
     """Steps and guidance of the trajectory, size, and how many rows are denoised together."""
-    scores: tuple[Score, ...] = ("magnitude", "one_step")
+    scores: tuple[Score, ...] = ("detail", "magnitude", "one_step")
     """The first decides."""
     seeds: int = 4
     """Latents that each caption is tried from, the same for all captions."""
     calls: int = 1
-    """Denoiser calls of which the magnitude is the mean."""
+    """Denoiser calls of which detail and magnitude are the mean."""
     seed: int = 0
     """First of the latents' seeds."""
 
@@ -62,7 +66,7 @@ def scores_of(pipeline: str, configuration: Mapping[str, Any], scheduler: Any) -
     """
     found: list[Score] = []
     if has_guidance(pipeline, configuration):
-        found += ["magnitude", *(["curvature"] if pipeline in TEXT_INPUTS else [])]  # type: ignore[list-item]
+        found += ["detail", "magnitude", *(["curvature"] if pipeline in TEXT_INPUTS else [])]  # type: ignore[list-item]
     try:
         Process.of(scheduler)
     except ExciseError:
@@ -123,16 +127,16 @@ def _score_rows(
     scoring: Scoring,
     process: Process | None,
 ) -> dict[str, Tensor]:
-    lengths: list[Tensor] = []
+    lengths: dict[str, list[Tensor]] = {name: [] for name in LENGTHS if name in scoring.scores}
     found: dict[str, Tensor] = {}
 
     def receive(call: int, seen: Prediction) -> None:
-        if "magnitude" in scoring.scores:
-            if seen.unconditional is None:
-                raise ExciseError(
-                    f"--guidance {scoring.sampling.guidance}: the model is called with the text alone; give above 1"
-                )
-            lengths.append(magnitude(seen.conditional, seen.unconditional).cpu())
+        if lengths and seen.unconditional is None:
+            raise ExciseError(
+                f"--guidance {scoring.sampling.guidance}: the model is called with the text alone; give above 1"
+            )
+        for name, values in lengths.items():
+            values.append(LENGTHS[name](seen.conditional, seen.unconditional).cpu())
         if process is not None and call == 0:
             said = seen.conditional
             if seen.unconditional is not None:
@@ -141,8 +145,7 @@ def _score_rows(
             found["one_step"] = one_step(change.float()).cpu()
 
     predictions(pipeline, texts, keys, scoring.sampling, scoring.calls, receive)
-    if lengths:
-        found["magnitude"] = torch.stack(lengths).mean(dim=0)
+    found |= {name: torch.stack(values).mean(dim=0) for name, values in lengths.items()}
     if "curvature" in scoring.scores:
         found["curvature"] = curvature(GuidedCall(pipeline, texts, keys, scoring.sampling)).cpu()
     return found

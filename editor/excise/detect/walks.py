@@ -3,9 +3,10 @@
 All that is random in a step depends on the seed, the walk's number and the step's alone, so that what a search has come
 to is its texts and nothing else: stopped after any step, it goes on to the same texts.
 
-Two things are not MemBench's. Half of the tokens that are tried are those that the gradient ranks first, in place of a
-language model's proposals. And walks keep apart: of what a text changes, only that counts which is across the changes
-that the walks which have ended came to, so that the next ones look for other pictures instead of the loudest again.
+Three things are not MemBench's. Half of the tokens that are tried are those that the gradient ranks first, in place of a
+language model's proposals. What is the same everywhere, a colour, does not count, else walks go to plain grounds. And
+walks keep apart: of what a text changes, only that counts which is across the changes that the walks which have ended
+came to, so that the next ones look for other pictures instead of the loudest again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from excise.attacks.gibbs import drawn_text, noise_keys, replacements, slopes, surprises
 from excise.diffusion.denoise import noise_key
-from excise.diffusion.differences import across, guided_gaps
+from excise.diffusion.differences import across, even_directions, guided_gaps
 from excise.diffusion.tokens import Vocabulary
 from excise.errors import ExciseError
 from excise.files.models import Part
@@ -68,7 +69,8 @@ class Walk(Part):
     best: str
     """The text of the largest score so far, which is what is drawn."""
     score: float
-    """Of ``best``: the mean square of what the text adds to the first call, across what was found before."""
+    """Of ``best``: the mean square of what the text adds to the first call, less what is the same everywhere, across
+    what was found before."""
 
 
 class Walked(Part):
@@ -124,29 +126,33 @@ def walk_on(pipeline: DiffusionPipeline, settings: WalkSettings, walked: Walked)
     Raises:
         ExciseError: numbers that are not finite; texts that change nothing.
     """
-    vocabulary, apart = Vocabulary(pipeline), torch.empty(0)
+    vocabulary, even = Vocabulary(pipeline), even_directions(pipeline, settings.sampling)
+    apart = even
     for start in range(
         0, len(walked.ended), settings.together
     ):  # as they ended: the same rows in a batch, the same bits
-        apart = _kept_apart(pipeline, settings, walked.ended[start : start + settings.together], apart)
+        apart = _kept_apart(pipeline, settings, walked.ended[start : start + settings.together], apart, even)
     while True:
         if not walked.walks or walked.step >= settings.steps:
-            apart = _kept_apart(pipeline, settings, walked.walks, apart)
+            apart = _kept_apart(pipeline, settings, walked.walks, apart, even)
             walked = _begun(vocabulary, settings, walked)
         walked = _stepped(pipeline, vocabulary, settings, walked, apart)
         yield walked
 
 
-def _kept_apart(pipeline: DiffusionPipeline, settings: WalkSettings, ended: Sequence[Walk], apart: Tensor) -> Tensor:
-    """The directions to keep apart from, with those that walks which end came to: ``(directions, numbers)``."""
+def _kept_apart(
+    pipeline: DiffusionPipeline, settings: WalkSettings, ended: Sequence[Walk], apart: Tensor, even: Tensor
+) -> Tensor:
+    """The directions to keep apart from, with those that walks which end came to: ``(directions, numbers)``; the first
+    are always those of what is the same everywhere."""
     if not ended or not settings.apart:
         return apart
     keys = [noise_key("", settings.seed)] * len(ended)
     for gap in guided_gaps(pipeline, [walk.best for walk in ended], keys, settings.sampling):
         rest = across(across(gap[None], apart)[0][None], apart)[0]  # twice: once leaves rounding
         if float(rest.norm()) > LEAST_ACROSS**0.5 * float(gap.norm()):
-            row = (rest / rest.norm())[None]
-            apart = torch.cat([apart, row])[-settings.apart :] if len(apart) else row
+            found = torch.cat([apart[len(even) :], (rest / rest.norm())[None]])
+            apart = torch.cat([even, found[-settings.apart :]])
     return apart
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from excise.diffusion.denoise import in_batches, text_lengths
 from excise.diffusion.guided import Prediction, check_guided, predictions
+from excise.mathematics.detection import places
 from excise.recipe import Sampling
 
 
@@ -43,6 +44,34 @@ def guided_difference(
 def guided_gaps(pipeline: DiffusionPipeline, texts: Sequence[str], keys: Sequence[int], sampling: Sampling) -> Tensor:
     """These differences themselves: float32 ``(texts, numbers)`` on the CPU; arguments as `guided_difference`."""
     return _of_gaps(pipeline, texts, keys, sampling, lambda gaps: gaps)
+
+
+def even_directions(pipeline: DiffusionPipeline, sampling: Sampling) -> Tensor:
+    """What is the same everywhere in a difference: of each channel the direction in which all of its places go alike.
+
+    Where latents are noise a text's difference is its mean picture, and one colour all over is as long as a photograph.
+
+    Args:
+        pipeline: one that is guided.
+        sampling: size.
+
+    Returns:
+        Float32, orthonormal, ``(channels, numbers)`` on the CPU.
+    """
+    found = list[Tensor]()
+
+    def receive(_call: int, said: Prediction) -> None:
+        found.append(said.conditional[0].float().cpu())
+
+    predictions(pipeline, [""], [0], sampling.model_copy(update={"guidance": 2.0}), 1, receive)
+    shown = found[0]
+    axes = tuple(axis - 1 for axis in places(shown[None]))  # of one row
+    channel = next(axis for axis in range(shown.ndim) if axis not in axes)
+    one = torch.eye(shown.shape[channel])
+    for axis in axes:
+        one = one.unsqueeze(axis + 1)
+    even = one.expand(-1, *shown.shape).flatten(1)
+    return even / even.norm(dim=1, keepdim=True)
 
 
 def across(gaps: Tensor, apart: Tensor | None) -> Tensor:

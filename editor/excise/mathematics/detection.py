@@ -28,6 +28,35 @@ def magnitude(conditional: Tensor, unconditional: Tensor) -> Tensor:
     return lengths
 
 
+def detail(conditional: Tensor, unconditional: Tensor) -> Tensor:
+    """Length of what of that difference is not the same everywhere: ``|d - mean of d over the picture|``.
+
+    Where latents are noise, the difference is the mean picture of a text, and one colour all over is as long a vector
+    as a photograph. The mean of each channel, which says no more than that colour, is therefore left out.
+
+    Args:
+        conditional: what the denoiser predicts with the text, ``(rows, channels, height, width)``, or ``(rows, places,
+            channels)``.
+        unconditional: and without it.
+
+    Returns:
+        float32 or better ``(rows,)``.
+    """
+    dtype = torch.promote_types(conditional.dtype, torch.float32)
+    gap = conditional.to(dtype) - unconditional.to(dtype)
+    lengths: Tensor = (gap - gap.mean(dim=places(gap), keepdim=True)).flatten(1).norm(dim=1)
+    return lengths
+
+
+def places(prediction: Tensor) -> tuple[int, ...]:
+    """The axes of a prediction along which lie the places of the picture; the other one is its channels'.
+
+    Args:
+        prediction: ``(rows, channels, height, width)``, or ``(rows, places, channels)``.
+    """
+    return (2, 3) if prediction.ndim == 4 else (1,)
+
+
 def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance (Ho & Salimans 2022): ``e_0 + scale (e_c - e_0)``, in float32 or better."""
     dtype = torch.promote_types(conditional.dtype, torch.float32)

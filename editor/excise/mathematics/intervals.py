@@ -59,10 +59,15 @@ def wilson(rate: float, count: int) -> Estimate:
 
     ``rate * count`` need not be whole: values in [0, 1] never vary more than yes-or-no answers of the same mean.
     """
-    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    z = normal_quantile()
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     return Estimate(rate, min(rate, max(0.0, float(centre - half))), max(rate, min(1.0, float(centre + half))))
+
+
+def normal_quantile() -> float:
+    """What a standard normal number is between, less and plus, at the confidence of these intervals: 1.96."""
+    return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 def rate_interval(per_prompt: ArrayLike, clusters: Clusters = None) -> Estimate:
