@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import run
+from benchmarks import run, scan
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Recipe
+from excise.recipe import Recipe, Sampling
 from tests.jobs import write_recipe
 
 
@@ -49,3 +50,10 @@ def test_benchmark_on_the_tiny_checkpoint(
     assert found["masks_against_plain"]["ours at batch 1"]["selected"] > 0
     assert found["overhead"]["ratio"] > 0.5
     assert "same bits" in printed and "collect over bare calls" in printed
+
+
+def test_a_scan_is_held_against_its_own_calls(tiny_checkpoint: Path) -> None:
+    found = scan.measure(tiny_checkpoint, 40, Sampling(steps=2, guidance=3.0, batch=16), torch.float32)
+    assert found["calls"] == 3 and found["captions"] == 40, "40 captions in batches of 16, one call each"
+    assert found["ratio"] > 1.0 and found["seconds"] > found["inside_the_denoiser"] > 0.0
+    assert list(found["peak_mib"]) == [40]

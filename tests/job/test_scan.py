@@ -34,8 +34,8 @@ def tables(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """captions.csv, of which the first 8 pull the random denoiser more than all of ordinary.csv; and ordinary.csv."""
     folder = tmp_path_factory.mktemp("captions")
     pipeline = Checkpoint.open(tiny_checkpoint).load(torch.float32, torch.device("cpu"))
-    scoring = Scoring(Sampling(steps=2, guidance=3.0, batch=32), ("magnitude",), seeds=1)
-    order = score(pipeline, POOL, scoring)["magnitude"].argsort(descending=True).tolist()
+    scoring = Scoring(Sampling(steps=2, guidance=3.0, batch=32), ("detail",), seeds=1)
+    order = score(pipeline, POOL, scoring)["detail"].argsort(descending=True).tolist()
     high, rest = [POOL[i] for i in order[:8]], [POOL[i] for i in order[8:]]
     rows = [{"id": str(i), "caption": text} for i, text in enumerate([*high, *rest[-16:]])]
     write_table(folder / "captions.csv", rows)
@@ -72,7 +72,7 @@ def test_a_scan_leaves_what_a_job_runs_on(tiny_checkpoint: Path, tables: Path, t
     assert [row["q"] for row in scores] == pytest.approx(false_discovery_control([row["p"] for row in scores]))
     assert all(row["p"] == pytest.approx(1 / 73) for row in scores[:8])
     top = read(out / "top.csv")
-    assert [float(row["magnitude"]) for row in top] == sorted((float(row["magnitude"]) for row in top), reverse=True)
+    assert [float(row["detail"]) for row in top] == sorted((float(row["detail"]) for row in top), reverse=True)
     assert [row["decision"] for row in top] == ["memorized"] * 8 + ["not called"] * 16
     assert {path.name for path in out.iterdir()} >= {"histogram.svg", "top.png", "job.log"}
     memorized = read(out / "memorized.csv")
@@ -192,7 +192,7 @@ def test_other_families_are_scanned_with_the_scores_they_have(family: str, table
     done = scan(save(family, tmp_path / family), tables, tmp_path / "scan", "--size", 64, "--drawn", 2, "--images", 2)
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "scan" / "scan.json").read_text())["found"]
-    assert found["scores"] == (["one_step"] if family == "flux" else ["magnitude", "one_step"])
+    assert found["scores"] == (["one_step"] if family == "flux" else ["detail", "magnitude", "one_step"])
     assert ("distilled" in done.output) == (family == "flux")
     if family == "flux":
         asked = scan(tmp_path / family, tables, tmp_path / "other", "--score", "magnitude")

@@ -70,3 +70,44 @@ def explain(seeds: int, captions: int | None, folder: Path, out: Path) -> None:
     from excise.testbed.names import explain_testbed
 
     explain_testbed(folder, seeds, captions, out)
+
+
+@testbed.command("detect")
+@click.option("--model", "models", multiple=True, type=click.Choice(["base", "twin"]), help="[default: both]")
+@click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True, help="Latents of each caption.")
+@click.option(
+    "--calls",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(1, 5),
+    show_default=True,
+    help="Calls that detail and magnitude are the mean over; may be repeated.",
+)
+@click.option("--curvature/--no-curvature", default=True, show_default=True, help="It costs as much as four calls.")
+@click.option("--captions", type=click.IntRange(min=2), help="The first so many of each table.  [default: all]")
+@click.option("--threshold", type=float, default=0.356, show_default=True, help="Tiled l2 of a replication.")
+@click.option("--ssim", type=float, default=0.365, show_default=True, help="Structural similarity of one.")
+@click.option("--folder", type=FOLDER, default="checkpoints/testbed", show_default=True, help="The testbed.")
+@click.option("--out", type=FOLDER, default="runs/testbed-detect", show_default=True, help="Where the evidence goes.")
+def detect(
+    models: tuple[str, ...],
+    seeds: int,
+    calls: tuple[int, ...],
+    curvature: bool,
+    captions: int | None,
+    threshold: float,
+    ssim: float,
+    folder: Path,
+    out: Path,
+) -> None:
+    """Say how far the scores of a scan tell memorized captions from others.
+
+    From neighbours and never-seen captions, with and without those that turn out to bring a planted picture back, and
+    from ordinary ones: area under the ROC curve, and what is found at 1 % false positives.
+    """
+    from excise.measures.replication import Rule
+    from excise.testbed.calibration import TILES
+    from excise.testbed.detection import detect_testbed
+
+    rule = Rule(threshold, ssim, TILES)
+    detect_testbed(folder, models or ("base", "twin"), out, seeds, calls, curvature, rule, captions)

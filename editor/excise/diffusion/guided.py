@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from excise.diffusion.denoise import denoise
+from excise.diffusion.distinct import distinct_texts
 from excise.diffusion.load import denoiser
 from excise.diffusion.text_inputs import DISTILLED, TEXT_INPUTS, TIMESTEP, arguments_of, latents_name, nested
 from excise.errors import ExciseError
@@ -61,7 +62,7 @@ def predictions(
     calls: int,
     receive: Callable[[int, Prediction], None],
 ) -> None:
-    """Denoise a batch for its first calls, and look at what is predicted; no autoencoder, nothing computed twice.
+    """Denoise a batch for its first calls, and look at what is predicted; no autoencoder, no text read twice.
 
     Args:
         pipeline: the model.
@@ -92,7 +93,8 @@ def predictions(
 
     hook = network.register_forward_hook(look, with_kwargs=True)
     try:
-        denoise(pipeline, prompts, keys, sampling, calls, after_call, decode=False)
+        with distinct_texts(pipeline):
+            denoise(pipeline, prompts, keys, sampling, calls, after_call, decode=False)
     finally:
         hook.remove()
 

@@ -124,11 +124,15 @@ def discovery_rates(counts: Counts) -> Numbers:
     return found
 
 
+def highest_allowed(negative: Any, false: float = 0.01) -> float:
+    """The number of the negative of which at most a share of ``false`` are above it."""
+    below = np.sort(np.asarray(negative, dtype=np.float64))
+    return float(below[below.size - 1 - int(false * below.size)])
+
+
 def true_positive_rate(positive: Any, negative: Any, false: float = 0.01) -> float:
     """Share of the positive at least as large as the smallest threshold that at most ``false`` of the negative reach.
 
     The threshold lies just above a number of the negative, so that the rate asked for is never exceeded.
     """
-    above, below = np.asarray(positive, dtype=np.float64), np.sort(np.asarray(negative, dtype=np.float64))
-    allowed = int(false * below.size)
-    return float(np.mean(above > below[below.size - 1 - allowed]))
+    return float(np.mean(np.asarray(positive, dtype=np.float64) > highest_allowed(negative, false)))
