@@ -3,10 +3,10 @@
 All that is random in a step depends on the seed, the walk's number and the step's alone, so that what a search has come
 to is its texts and nothing else: stopped after any step, it goes on to the same texts.
 
-Three things are not MemBench's. Half of the tokens that are tried are those that the gradient ranks first, in place of a
-language model's proposals. What is the same everywhere, a colour, does not count, else walks go to plain grounds. And
-walks keep apart: of what a text changes, only that counts which is across the changes that the walks which have ended
-came to, so that the next ones look for other pictures instead of the loudest again.
+Three things are not MemBench's. Half of the tokens that are tried are those that the gradient ranks first, in place of
+a language model's proposals. What is the same everywhere, a colour, does not count, else walks go to plain grounds.
+And walks keep apart: of what a text changes, only that counts which is across the changes that the walks which have
+ended came to, so that the next ones look for other pictures instead of the loudest again.
 """
 
 from __future__ import annotations

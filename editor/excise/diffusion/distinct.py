@@ -1,4 +1,4 @@
-"""Text encoders that read each text of a batch once: a batch repeats its captions, and the empty prompt for each row."""
+"""Text encoders that read each text of a batch once: a batch repeats captions, and the empty prompt for each row."""
 
 from __future__ import annotations
 

@@ -164,8 +164,8 @@ class _Scan:
         )
         if "magnitude" not in has:
             self.progress.say(
-                "this model is distilled: it is never called without the text, so that detail, magnitude and curvature do "
-                "not exist; the one-step score decides, and sameness shows more"
+                "this model is distilled: it is never called without the text, so that detail, magnitude and curvature "
+                "do not exist; the one-step score decides, and sameness shows more"
             )
 
     def score_and_draw(self) -> tuple[Decided, list[str]]:

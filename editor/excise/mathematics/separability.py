@@ -89,7 +89,7 @@ def auc_interval(scores: Tensor, positive: Tensor, clusters: Sequence[str]) -> E
 
 
 def _score_interval(area: float, positive: int, negative: int) -> tuple[float, float]:
-    """Newcombe's: the areas whose own standard error, after Hanley & McNeil, does not rule out the one that was seen."""
+    """Newcombe's: areas whose own standard error, after Hanley & McNeil, does not rule out the one that was seen."""
     size = 0.5 * (positive + negative) - 1.0
 
     def excess(true: float) -> float:

@@ -167,6 +167,7 @@ def _show(model: str, told: Sequence[Told], seeds: int) -> None:
         table.add_row(row.score, str(row.calls), against, area, found)
     console.print(table)
     console.print(
-        f"{seeds} seeds; 95 % intervals by training image. Alike: neighbours and never-seen captions, which differ from "
-        f"memorized ones by duplication alone; triggers among them bring a planted picture back at one of {seeds} seeds."
+        f"{seeds} seeds; 95 % intervals by training image. Alike: neighbours and never-seen captions, which differ "
+        f"from memorized ones by duplication alone; triggers among them bring a planted picture back at one of {seeds} "
+        "seeds."
     )
