@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,7 @@ from excise.recipe import Sampling
 Score = Literal["detail", "magnitude", "curvature", "one_step"]
 SCORES: tuple[Score, ...] = get_args(Score)
 """All of them; larger is more suspicious in each."""
-LENGTHS = {"detail": detail, "magnitude": magnitude}
+LENGTHS: dict[Score, Callable[[Tensor, Tensor], Tensor]] = {"detail": detail, "magnitude": magnitude}
 """Those of what the text adds to a call: means over the calls looked at."""
 _UNGUIDED = "it is the difference that a text makes to a call without it, and this model makes none (distilled)"
 WHY_NOT = {
@@ -127,15 +127,15 @@ def _score_rows(
     scoring: Scoring,
     process: Process | None,
 ) -> dict[str, Tensor]:
-    lengths: dict[str, list[Tensor]] = {name: [] for name in LENGTHS if name in scoring.scores}
+    lengths: dict[Score, list[Tensor]] = {name: [] for name in LENGTHS if name in scoring.scores}
     found: dict[str, Tensor] = {}
 
     def receive(call: int, seen: Prediction) -> None:
-        if lengths and seen.unconditional is None:
-            raise ExciseError(
-                f"--guidance {scoring.sampling.guidance}: the model is called with the text alone; give above 1"
-            )
         for name, values in lengths.items():
+            if seen.unconditional is None:
+                raise ExciseError(
+                    f"--guidance {scoring.sampling.guidance}: the model is called with the text alone; give above 1"
+                )
             values.append(LENGTHS[name](seen.conditional, seen.unconditional).cpu())
         if process is not None and call == 0:
             said = seen.conditional

@@ -70,8 +70,8 @@ def even_directions(pipeline: DiffusionPipeline, sampling: Sampling) -> Tensor:
     one = torch.eye(shown.shape[channel])
     for axis in axes:
         one = one.unsqueeze(axis + 1)
-    even = one.expand(-1, *shown.shape).flatten(1)
-    return even / even.norm(dim=1, keepdim=True)
+    even: Tensor = one.expand(-1, *shown.shape).flatten(1)
+    return torch.nn.functional.normalize(even, dim=1)
 
 
 def across(gaps: Tensor, apart: Tensor | None) -> Tensor:

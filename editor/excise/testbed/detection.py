@@ -114,7 +114,7 @@ def triggers(pipeline: DiffusionPipeline, captions: Sequence[str], folder: Path,
 def score_captions(pipeline: DiffusionPipeline, captions: Sequence[Caption], seeds: int, calls: Sequence[int],
                    curved: bool) -> dict[tuple[str, int], Tensor]:  # fmt: skip
     """Every score by its name and calls, float64 ``(captions,)``; those that know of one call alone have 1."""
-    texts, found = [caption.text for caption in captions], {}
+    texts, found = [caption.text for caption in captions], dict[tuple[str, int], Tensor]()
     for count in sorted({1, *calls}):
         names: tuple[Score, ...] = tuple(LENGTHS) if count in calls else ()
         names += ("one_step", *(("curvature",) if curved else ())) if count == 1 else ()
