@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from excise.attacks.gibbs import noise_keys
 from excise.checkpoint import Checkpoint
+from excise.detect import walks
 from excise.detect.walks import Walked, WalkSettings, walk_on
-from excise.diffusion.differences import guided_difference
+from excise.diffusion.differences import even_directions, guided_difference
 from excise.diffusion.tokens import Vocabulary
 from excise.prompts.prompt import read_prompts
 from excise.recipe import Sampling
@@ -64,6 +66,24 @@ def test_walks_end_where_the_text_moves_the_model_more(tiny_checkpoint: Path) ->
         )
         assert after > before
     assert not {walk.start for walk in walked.walks} & {walk.start for walk in walked.ended}
+
+
+def test_what_is_the_same_everywhere_does_not_count(tiny_checkpoint: Path) -> None:
+    """Whether a walk keeps apart from earlier ones or not."""
+    pipeline = Checkpoint.open(tiny_checkpoint).load(torch.float32, torch.device("cpu"))
+    sampling = Sampling(steps=2, guidance=3.0, batch=32)
+    even = even_directions(pipeline, sampling)
+    for apart in (0, 4):
+        walked = Walked()
+        for _, now in zip(range(2), walk_on(pipeline, WalkSettings(sampling, together=1, steps=1, apart=apart), walked),
+                          strict=False):  # fmt: skip
+            walked = now
+        first, again = walked.all
+        keys = [noise_keys(1, walks._random(0, number, 0)) for number in range(2)]
+        plain = [guided_difference(pipeline, [one.best], key, sampling, even) for one, key in
+                 zip((first, again), keys, strict=True)]  # fmt: skip
+        assert first.score == pytest.approx(float(plain[0]), rel=1e-4)
+        assert (again.score < 0.999 * float(plain[1])) == (apart > 0), "of the second, less what the first came to"
 
 
 def test_a_search_finds_what_gives_one_picture_and_leaves_a_list_of_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
