@@ -71,6 +71,20 @@ def test_what_no_judge_reads_and_what_has_no_control_is_told(
     assert not notes(changed(waived, "prompts", never_seen=None), tmp_path, "verdict.")
 
 
+def test_what_no_judge_reads_of_a_concept_is_told(measurable: Recipe, tmp_path: Path) -> None:
+    for concept, read in (("ring", True), ("gargoyle", False)):
+        rows = [{"prompt": f"a {concept}, number {i}"} for i in range(8)]
+        table = write_table(tmp_path / f"{concept}.csv", rows)
+        recipe = changed(measurable, "prompts", memorized=table, concept=concept)
+        told = notes(recipe, tmp_path, "verdict.", "prompts.held_out", "prompts.memorized: 8 of 8")
+        keys = [note.partition(":")[0] for note in told]
+        assert keys == (
+            [] if read else ["verdict.base_concept, verdict.concept_agreement", "verdict.concept_agreement"]
+        )
+    without = changed(recipe, "validate_", judge=None)
+    assert "no judge reads what prompts.concept names" in notes(without, tmp_path, "verdict.")[0]
+
+
 def test_where_nothing_is_held_out_the_end_is_told(measurable: Recipe, tmp_path: Path) -> None:
     """Unless the images are searched for, beside what never saw them."""
     recipe = changed(measurable, "prompts", held_out=0.0)

@@ -195,6 +195,26 @@ def neighbours_table(folder: Path) -> Path:
     return write_table(folder / "neighbours.csv", rows)
 
 
+def differing(one: PromptSets, other: PromptSets) -> set[str]:
+    """Fields that hold other prompts."""
+    names = set(one.__dataclass_fields__) - {"notes"}
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
+
+
+def test_a_concept_changes_who_reads_the_sets_and_who_measures_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "rings.csv", [{"prompt": f"a ring, number {i}"} for i in range(12)])
+    plain = changed(tiny_recipe, "prompts", memorized=table, near_duplicates=None)
+    recipe = changed(plain, "prompts", concept="ring")
+    made, sets = prompt_sets(recipe), prompt_sets(plain)
+    changed_sets = differing(made, sets)
+    assert {"located", "held_out"} <= changed_sets
+    before, after = directly(plain, sets), directly(recipe, made)
+    expected = {stage.name for stage in STAGES if changed_sets & set(stage.sets)} | {"validate", "report"}
+    assert {name for name in NAMES if before[name] != after[name]} == expected
+    own, other = directly(recipe, sets), directly(changed(plain, "prompts", concept="number"), sets)
+    assert {name for name in NAMES if own[name] != other[name]} == {"validate", "report"}
+
+
 def test_keys_of_the_prompts_change_who_reads_the_sets_that_they_make(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Each key in turn, the tables read again; the report lists the keys themselves."""
     fewer = {}
@@ -206,13 +226,12 @@ def test_keys_of_the_prompts_change_who_reads_the_sets_that_they_make(tiny_recip
     others: dict[str, Any] = {f"prompts.{key}": path for key, path in fewer.items()}
     others |= {"prompts.held_out": 0.3, "prompts.seed": 7, "prompts.column": "prompt", "prompts.near_duplicates": 0.9}
     others |= {"collect.groups": 2, "prompts.neighbours": neighbours_table(tmp_path)}
-    assert {key for key in leaves(tiny_recipe) if key.startswith("prompts.")} <= others.keys()
-    names = ("located", "held_out", "contrast", "control", "judged", "never_seen", "neighbours", "neighbours_judged")
+    assert {key for key in leaves(tiny_recipe) if key.startswith("prompts.")} <= {*others, "prompts.concept"}
     before, sets = directly(tiny_recipe, prompt_sets(tiny_recipe)), prompt_sets(tiny_recipe)
     for key, value in others.items():
         recipe = replaced(tiny_recipe, key.split("."), value)
         made = prompt_sets(recipe)
-        changed_sets = {name for name in names if getattr(made, name) != getattr(sets, name)}
+        changed_sets = differing(made, sets)
         assert changed_sets or key in ("prompts.column", "prompts.near_duplicates"), key
         after = directly(recipe, made)
         expected = {stage.name for stage in STAGES if changed_sets & set(stage.sets)} | {"report"}

@@ -11,6 +11,7 @@ from excise.errors import ExciseError
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import (
     ASKED,
+    CONCEPTS,
     JUDGED,
     NEIGHBOURS,
     NEVER_SEEN,
@@ -33,6 +34,8 @@ NAMES = {
     "held_out_verbatim": "held-out verbatim",
     "held_out_template": "held-out template",
     "unpictured": "unpictured",
+    "located_concept": "located concept",
+    "held_out_concept": "held-out concept",
     "never_seen": "never seen",
     "judged": "judged",
     "neighbours": "neighbours",
@@ -51,7 +54,7 @@ def test_keys_labels_and_the_order_in_which_questions_are_asked() -> None:
     assert [asked.key for asked in SHOWN] == [
         "held_out_verbatim", "held_out_template", "located_verbatim", "located_template", "never_seen"
     ]  # fmt: skip
-    assert set(ASKED) - set(SHOWN) == set(UNMEASURED) == {*USEFULNESS, UNPICTURED}
+    assert set(ASKED) - set(SHOWN) == set(UNMEASURED) == {*USEFULNESS, *CONCEPTS, UNPICTURED}
     assert USEFULNESS == (JUDGED, NEIGHBOURS)
 
 
@@ -70,7 +73,7 @@ def test_memorized_are_those_of_memorized_prompts() -> None:
 
 def test_every_prompt_with_an_image_is_asked_once_in_order(sets: PromptSets) -> None:
     found = questions_of(sets)
-    assert list(found) == [asked for asked in ASKED if asked != UNPICTURED]
+    assert list(found) == [asked for asked in ASKED if asked not in (UNPICTURED, *CONCEPTS)]
     located = [prompt for group in sets.located for prompt in group]
     for kind in Kind:
         assert found[Question(Place.LOCATED, kind)] == tuple(prompt for prompt in located if prompt.kind == kind)

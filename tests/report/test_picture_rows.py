@@ -115,7 +115,7 @@ def test_a_number_stands_on_the_right_side_of_its_limit(value: float, limit: flo
 
 
 def test_ordinary_prompts_at_their_first_seed_with_what_the_judge_reads(tried: Tried, pictures: Pictures) -> None:
-    grid = pictures.ordinary_grid()
+    grid = pictures.read_grid(JUDGED)
     assert grid["columns"] == ["base", "edited", "twin"] and (grid["seed"], grid["left_out"]) == (1000, 0)
     assert [prompt["caption"] for prompt in grid["prompts"]] == [prompt.text for prompt in tried.sets.judged]
     for i, prompt in enumerate(grid["prompts"]):
@@ -135,7 +135,7 @@ def test_without_judge_and_twin_the_pictures_are_still_shown(tried: Tried) -> No
         tried.measures.model_copy(update={"models": silent}),
     )
     assert found.columns == ["base", "edited"]
-    cells = [cell for prompt in found.ordinary_grid()["prompts"] for cell in prompt["cells"]]
+    cells = [cell for prompt in found.read_grid(JUDGED)["prompts"] for cell in prompt["cells"]]
     assert len(cells) == 16 and all(cell["agrees"] is None for cell in cells)
     assert found.memorized_grids(tried.sets)[0]["columns"] == ["training image", "base", "edited"]
 
@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_counted(tried: Tried, tmp_path: Path) -> None:
     (grid,) = found.memorized_grids(sets)
     assert (len(grid["prompts"]), grid["left_out"], grid["seeds"], grid["seeds_shown"]) == (40, 5, 1, 1)
     assert [prompt["caption"] for prompt in grid["prompts"]] == [f"memorized {i}" for i in range(40)]
-    shown = found.ordinary_grid()
+    shown = found.read_grid(JUDGED)
     assert (len(shown["prompts"]), shown["left_out"], shown["seed"]) == (24, 6, 7)
 
 

@@ -24,11 +24,12 @@ from excise.testbed.train import reserve
 from excise.testbed.train_judge import accuracy, questions_of
 from excise.testbed.world.planted import TABLE, read_planted
 from excise.testbed.world.stream import draw_ordinary
-from excise.testbed.world.tables import write_tables
+from excise.testbed.world.tables import CONCEPTS, write_tables
 from tests.testbed.world.materials import world
 
 TESTBED = Path("checkpoints/testbed")
 TRAINING = load_testbed_recipe(Path("recipes/testbed-train.toml"))
+CONCEPT_TABLES = [f"concept-{noun}" for noun in CONCEPTS]
 RECIPES = [Path("recipes/testbed.toml"), Path("recipes/testbed-full.toml")]
 
 
@@ -132,7 +133,7 @@ def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
 
 def test_no_prompt_stands_in_two_tables() -> None:
     tables = {file.stem: {prompt.text for prompt in read_prompts(file)} for file in (TESTBED / "prompts").glob("*.csv")}
-    assert set(tables) == {"memorized", "ladder", "never_seen", "neighbours", "ordinary", "judged"}
+    assert set(tables) == {"memorized", "ladder", "never_seen", "neighbours", "ordinary", "judged", *CONCEPT_TABLES}
     assert len(set.union(*tables.values())) == sum(map(len, tables.values()))
     memorized = read_prompts(TESTBED / "prompts/memorized.csv")
     assert len(tables["neighbours"]) >= 2 * len(memorized)

@@ -27,6 +27,7 @@ from excise.job.folds import FoldMaterial
 from excise.job.grids import Candidate
 from excise.job.judging import Drawn, Images, Judging
 from excise.measures.replication import load_target
+from excise.prompts.concept import CONCEPT
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
 from excise.run.layout import Run
@@ -46,6 +47,11 @@ def check_pictured(sets: PromptSets) -> None:
     Raises:
         ExciseError: no prompt of a group names a training image.
     """
+    if any(prompt.kind == CONCEPT for group in sets.located for prompt in group):
+        raise ExciseError(
+            "prompts.concept: a sweep compares settings by the training images that they bring back, and a concept has "
+            "none; set edit.method, and compare the verdicts of runs"
+        )
     bare = sum(not any(prompt.image for prompt in group) for group in sets.located)
     if bare:
         raise ExciseError(

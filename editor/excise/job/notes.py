@@ -91,7 +91,8 @@ def _not_measured(context: Context) -> list[str]:
     reads = judge is not None and any(judge.labels_of(prompt.text) for prompt in sets.judged)
     kinds, whole = {prompt.kind for prompt in memorized}, not sets.held_out
     searched = "embedding" in recipe.attack.methods and (recipe.model.twin is not None or NEVER_SEEN in asked)
-    notes = list(foreseen(asked, kinds, recipe.verdict, reads, whole, searched))
+    shown = judge is not None and bool(judge.labels_of(recipe.prompts.concept or ""))
+    notes = list(foreseen(asked, kinds, recipe.verdict, reads, shown, whole, searched))
     if bare := len(asked.get(UNPICTURED, ())):
         notes.insert(
             0,

@@ -131,7 +131,7 @@ _WORK = (
         "validate",
         (Run.verdict.name, Run.measures.name, Run.certificate.name),
         reads=(Run.evidence.name, Run.edit_record.name, Run.images.name),
-        settings=("name", "model", "sampling", "attack", "validate", "verdict"),
+        settings=("name", "model", "prompts.concept", "sampling", "attack", "validate", "verdict"),
         files=("validate.judge", "validate.sscd"),
         sets=("located", "held_out", "judged", "neighbours_judged", "never_seen"),
         images=True,

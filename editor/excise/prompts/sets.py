@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from excise.errors import ExciseError
+from excise.prompts.concept import parted
 from excise.prompts.near_duplicates import cluster_near_duplicates
 from excise.prompts.prompt import Prompt, prompts_of
 from excise.prompts.splits import deal, split_by_group
@@ -66,7 +67,8 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
     """Read the recipe's tables and deal them out; the same recipe gives the same sets.
 
     Raises:
-        ExciseError: as `read_prompts`; an overlap between tables; too few prompts for the groups asked for.
+        ExciseError: as `read_prompts`; an overlap between tables; too few prompts for the groups asked for; a memorized
+            prompt that does not name the concept which is to be forgotten.
     """
     tables, notes = recipe.prompts, []
 
@@ -77,16 +79,19 @@ def prompt_sets(recipe: Recipe) -> PromptSets:
         table = read_table(path, tables.column, memorized=key == "memorized")
         prompts = prompts_of(path, table)
         notes.append(describe(key, table, prompts))
+        prompts, told = parted(key, path, prompts, tables.concept)
+        notes.extend(told)
         return prompts
 
     memorized, ordinary, judged, never_seen = map(read, ("memorized", "ordinary", "judged", "never_seen"))
     neighbours = read("neighbours")
-    if tables.near_duplicates is not None and not any(prompt.group for prompt in memorized):
-        memorized = group_near_duplicates(memorized, tables.near_duplicates)
+    alike = tables.near_duplicates if tables.concept is None else None
+    if alike is not None and not any(prompt.group for prompt in memorized):
+        memorized = group_near_duplicates(memorized, alike)
         grouped = [prompt.group for prompt in memorized if prompt.group]
         notes.append(
             f"prompts.memorized: no group column; {len(grouped)} near-duplicates were found, in "
-            f"{len(set(grouped))} templates (prompts.near_duplicates = {tables.near_duplicates})"
+            f"{len(set(grouped))} templates (prompts.near_duplicates = {alike})"
         )
     _refuse_overlap(recipe, memorized, ordinary, judged, never_seen, neighbours)
     located, held_out = split_by_group(memorized, 1.0 - tables.held_out, tables.seed)

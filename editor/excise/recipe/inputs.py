@@ -50,11 +50,15 @@ class Prompts(Section):
     control in locating, the other shows whether the edit spoils the domain; rows of one ``group`` stay together."""
     never_seen: Source | None = None
     """Prompts and images of the same kind as the memorized ones, in no training set: the control of replication."""
+    concept: Annotated[str, Field(pattern=r"\S")] | None = None
+    """Words that name what is to be forgotten, where that is a concept and no image: ``owl``. All of ``memorized`` must
+    have them, and what has them in another table is left out. Images in ``memorized`` are left aside then."""
     column: str | None = None
     """Name of the column of prompts in every table, where it is not recognised."""
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.5
     """Where the memorized table has no group column, prompts that share at least this much of their words (Jaccard
-    index of the sets of words), and chains of them, are taken for one template."""
+    index of the sets of words), and chains of them, are taken for one template. Prompts of a ``concept`` are not: they
+    are meant to be alike."""
     held_out: Share = 0.5
     """Share of the memorized prompts that locating never sees."""
     seed: int = 0

@@ -78,5 +78,11 @@ class Verdict(Section):
     the testbed: a lower limit than such a twin's refuses every edit that does what it should."""
     neighbour_agreement_drop: Limit = 0.02
     """Caption agreement on neighbours of the memorized prompts may fall by at most this much."""
+    base_concept: Limit = 0.5
+    """Where ``prompts.concept`` is to be forgotten: at least this share of the base's images for held-out prompts that
+    name it must show it to the judge, else there is nothing to forget. Checks of images are not made then."""
+    concept_agreement: Limit = 0.05
+    """At most this share of the edited model's images for prompts that name the concept may show it still, located and
+    held out each."""
     neighbour_drift: Annotated[float | None, Field(gt=0.0), BeforeValidator(_waived)] = 1.0
     """As ``drift``, on neighbours of the memorized prompts."""

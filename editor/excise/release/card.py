@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from excise.edits.edit_record import said
-from excise.prompts.questions import JUDGED, Question
+from excise.prompts.questions import CONCEPTS, JUDGED, Question
 from excise.recipe import Recipe
 from excise.recipe import Verdict as Limits
 from excise.release.before_after import says
@@ -32,7 +32,8 @@ def card_text(record: Record, recipe: Recipe, inherited: dict[str, Any]) -> str:
         inherited: metadata of the base's card.
     """
     verdict, base = record.verdict, record.base
-    title = recipe.release.title or f"{short_name(base)}, memorized images excised"
+    what = "memorized images" if verdict.concept is None else f"“{verdict.concept}”"
+    title = recipe.release.title or f"{short_name(base)}, {what} excised"
     link = f"[{base.repo}](https://huggingface.co/{base.repo}/tree/{base.revision or 'main'})"
     pictures = recipe.release.pictures
     content = {
@@ -45,7 +46,7 @@ def card_text(record: Record, recipe: Recipe, inherited: dict[str, Any]) -> str:
         "picture": PICTURE if pictures != "none" else None,
         "picture_says": says(verdict.base.sets, memorized=pictures == "all"),
         "verdict": verdict,
-        "questions": words.shown(verdict),
+        "questions": [*words.shown(verdict), *(one for one in CONCEPTS if one.key in verdict.base.concept)],
         "limits": searches.limits(verdict),
         "fate": searches.fate(verdict),
         "recipe": RECIPE,
@@ -111,6 +112,11 @@ def _results(verdict: Verdict) -> list[EvalResult]:
         _result(question, f"{question.label} prompts", "memorization_rate", found.sets[question.key].memorization_rate)
         for question in words.shown(verdict)
         if question.key in found.sets
+    ]
+    results += [
+        _result(question, f"{question.label} prompts", "concept_agreement", found.concept[question.key].rate)
+        for question in CONCEPTS
+        if question.key in found.concept
     ]
     if found.agreement:
         results.append(_result(JUDGED, "ordinary prompts", "caption_agreement", found.agreement.rate))

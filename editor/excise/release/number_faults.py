@@ -11,6 +11,7 @@ from pathlib import Path
 from excise.checkpoint import Checkpoint
 from excise.edits.edit_record import weights_changed
 from excise.mathematics.intervals import wilson
+from excise.prompts.concept import CONCEPT
 from excise.prompts.questions import ASKED, JUDGED, NEVER_SEEN, Kind, Place, question
 from excise.recipe import Recipe
 from excise.release.names import RECORD
@@ -79,7 +80,7 @@ def _repeated(record: Record, recipe: Recipe) -> Faults:
     if verdict.recipe != recipe.name:
         yield "verdict.recipe", f"{verdict.recipe!r}, and the recipe is called {recipe.name!r}"
     kinds = {str(found.kind) for found in map(question, verdict.base.sets) if found.memorized}
-    if not kinds <= set(verdict.kinds) <= set(Kind):
+    if not kinds <= set(verdict.kinds) <= {*Kind, CONCEPT}:
         yield "verdict.kinds", f"{sorted(verdict.kinds)}, and of {sorted(kinds)} there are numbers"
     seeds = {
         "prompts.seed": recipe.prompts.seed,
@@ -123,7 +124,7 @@ def _model(where: str, found: ModelResult, verdict: Verdict, recipe: Recipe) -> 
         yield f"{where}.agreement", "measured of one model, and not of another"
     if found.agreement and base.agreement:
         yield from (
-            (f"{where}.agreement", fault) for fault in _agreement(found.agreement, base.agreement, found is base)
+            (f"{where}.agreement", fault) for fault in agreement_faults(found.agreement, base.agreement, found is base)
         )
         counted = found.agreement.prompts + found.agreement.prompts_without_label
         if counted != verdict.evidence.judged or found.agreement.seeds != len(seeds_of(recipe, JUDGED)):
@@ -176,7 +177,8 @@ def _share(name: str, rate: float, cases: int, interval: Interval, clusters: int
         yield f"{name}: an interval from {interval[0]} to {interval[1]}, too narrow for {clusters} independent prompts"
 
 
-def _agreement(found: Agreement, base: Agreement, is_base: bool) -> Iterator[str]:
+def agreement_faults(found: Agreement, base: Agreement, is_base: bool) -> Iterator[str]:
+    """What cannot be in how often a judge agrees, beside the base's."""
     cases = found.prompts * found.seeds
     yield from _share("rate", found.rate, cases, found.interval, max(1, found.prompts))
     if not is_base:

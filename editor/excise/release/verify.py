@@ -18,6 +18,7 @@ from excise.errors import ExciseError
 from excise.files.hashing import sha256_file
 from excise.prompts.questions import question
 from excise.recipe import Recipe
+from excise.release.concept_faults import concept_faults
 from excise.release.edit_faults import base_faults, edit_faults
 from excise.release.names import RECIPE, RECORD, SIGNATURE
 from excise.release.number_faults import number_faults
@@ -195,6 +196,7 @@ def _verdict(folder: Path, record: Record) -> Finding:
         yield from number_faults(folder, record, recipe)
         asked = [question(key) for key in verdict.base.sets]
         kinds = {found.kind for found in asked if found.memorized and found.kind} | set(verdict.kinds)
+        yield from (f"{RECORD}: {where}: {fault}" for where, fault in concept_faults(verdict, recipe))
         yield from (f"{RECORD}: verdict.{fault}" for fault in search_faults(verdict, recipe))
         checks, reasons = decide(
             verdict.models,

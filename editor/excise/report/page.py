@@ -9,10 +9,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from excise.edits.edit_record import said
 from excise.files.writing import write_text
-from excise.prompts.questions import questions_of
+from excise.prompts.questions import CONCEPTS, JUDGED, questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
-from excise.report import figures, searches, words
+from excise.report import concepts, figures, searches, words
 from excise.report.picture_rows import Pictures
 from excise.report.sheet import run_sheet
 from excise.run.job_record import load_record
@@ -32,6 +32,7 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
     verdict, located, edit = read_verdict(run), read_located(run), read_edit_record(run)
     content: dict[str, Any] = {
         "name": recipe.name,
+        "subject": concepts.subject(verdict.concept),
         "verdict": verdict,
         "located": located,
         "edit": edit,
@@ -57,7 +58,8 @@ def write_pages(run: Run, recipe: Recipe, sets: PromptSets) -> None:
     page = content | {
         "grids": pictures.memorized_grids(sets),
         "unpictured": pictures.unpictured_grid(),
-        "ordinary": pictures.ordinary_grid(),
+        "concepts": [pictures.read_grid(asked) for asked in CONCEPTS if asked in questions_of(sets)],
+        "ordinary": pictures.read_grid(JUDGED),
         "curves": searches.curves(verdict),
         "searched": searches.grids(pictures, recipe, questions_of(sets)),
         "kept_for_all_that": may_be_wrong(verdict.certificates),

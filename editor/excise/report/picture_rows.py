@@ -123,20 +123,23 @@ class Pictures:
             prompts.append({"caption": prompt.prompt, "rows": rows})
         return {"columns": columns, "prompts": prompts, "left_out": len(described.prompts) - len(prompts)}
 
-    def ordinary_grid(self) -> dict[str, Any]:
-        """Ordinary prompts at their first seed: each model's image, and whether the judge reads the caption off it."""
-        described = self.measures.sets[JUDGED.key]
+    def read_grid(self, question: Question) -> dict[str, Any]:
+        """Ordinary prompts, or those that name a concept, at their first seed: each model's image, and whether the
+        judge reads the caption, or the concept, off it."""
+        described = self.measures.sets[question.key]
         prompts = []
         for i, prompt in enumerate(described.prompts[:SHOWN_ORDINARY]):
             cells = []
             for name in self.columns:
-                agrees = self.measures.models[name].agrees
+                model = self.measures.models[name]
+                agrees = model.agrees if question == JUDGED else model.concept_agrees.get(question.key)
                 row = agrees[i] if agrees is not None else None
                 told = row[0] if row is not None else None
-                cells.append({"uri": data_uri(self._drawn(name, JUDGED, i)[0]), "alt": name, "agrees": told})
+                cells.append({"uri": data_uri(self._drawn(name, question, i)[0]), "alt": name, "agrees": told})
             prompts.append({"caption": prompt.prompt, "cells": cells})
         left_out = len(described.prompts) - len(prompts)
-        return {"columns": self.columns, "prompts": prompts, "left_out": left_out, "seed": described.seeds[0]}
+        return {"title": question.label.capitalize(), "columns": self.columns, "prompts": prompts, "left_out": left_out,
+                "seed": described.seeds[0]}  # fmt: skip
 
     def _drawn(self, name: str, question: Question, index: int) -> Tensor:
         return read_prompt(stored(self.images, REPLAY, name, question), index)

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from excise.mathematics.intervals import rate_interval
 from excise.measures.replication import load_target
+from excise.prompts.concept import CONCEPT
 from excise.prompts.questions import ATTACKED, SHOWN, question
 from excise.recipe.suite import Asking
+from excise.report import concepts
 from excise.report.figures import STYLE, as_uri
 from excise.report.picture_rows import Pictures, data_uri, faded
 from excise.report.words import percent
@@ -47,7 +49,9 @@ _REPLAYED = (
 
 
 def fate(verdict: Searched) -> str:
-    """What became of the images, in a sentence, and whether the search was strong enough to tell."""
+    """What became of the images, or of the concept, in a sentence, and whether the search was strong enough to tell."""
+    if CONCEPT in verdict.kinds:
+        return concepts.fate(verdict)
     if verdict.fate == "not searched" and verdict.attacks and not verdict.comparisons:
         return _NOTHING_BESIDE
     if verdict.fate != "unclear":
@@ -71,6 +75,8 @@ def fate(verdict: Searched) -> str:
 
 def limits(verdict: Searched) -> str:
     """What the attacks that were made leave open."""
+    if CONCEPT in verdict.kinds:
+        return concepts.LIMITS
     if not verdict.attacks:
         return _REPLAYED
     tried = sorted({point.attack for point in verdict.attacks.values()} - {REPLAY})

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from excise.errors import ExciseError
+from excise.prompts.questions import CONCEPTS
 from excise.prompts.questions import question as named
 from excise.report import searches, words
 from excise.run.job_record import load_record
@@ -98,6 +99,8 @@ def models_table(verdict: Verdict, names: list[str]) -> Table:
         found = [model.sets.get(question.key) for model in models]
         nearest = [one.identification if one else None for one in found]
         table.add_row(f"nearest own, {question.label}", *(_cell(rate, 100, 1) for rate in nearest))
+    for question in (question for question in CONCEPTS if question.key in verdict.base.concept):
+        table.add_row(f"{question.label} shown, %", *(_agreement(model.concept.get(question.key)) for model in models))
     table.add_row("caption agreement, %", *(_agreement(model.agreement) for model in models))
     table.add_row("drift from base", *(_cell(model.drift, 1, 2) for model in models))
     if verdict.base.neighbours:

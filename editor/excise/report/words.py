@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from excise.prompts.questions import SHOWN, Kind, Place, Question, question
+from excise.prompts.questions import CONCEPTS, SHOWN, Kind, Place, Question, question
+from excise.verdict.concept_checks import HELD_OUT as HELD_OUT_CONCEPT
 from excise.verdict.models import FEW, Check, Interval, Replication, Verdict
 
 _SITE = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.ff\.net\.2")
@@ -62,7 +63,7 @@ def doubt(checks: Iterable[Check]) -> str:
 def count_of(check: Check) -> str:
     """The independent cases of a check: "1 template"."""
     what = "prompt"
-    if check.set is not None:
+    if check.set is not None and question(check.set) not in CONCEPTS:
         what = "template" if question(check.set).kind == Kind.TEMPLATE else "image"
     return f"{check.cases} {what}{'' if check.cases == 1 else 's'}"
 
@@ -180,7 +181,9 @@ def headline(verdict: Verdict) -> list[str]:
         text += f"in {rates['base']} of its images, the edited model in {rates['edited']}."
         controls = [f"{model.label}: {rates[name]}" for name, model in verdict.controls.items()]
         sentences.append(f"{text} Controls: {'; '.join(controls)}." if controls else text)
-    if verdict.whole:
+    if verdict.concept is not None:
+        sentences.append(_forgotten(verdict))
+    elif verdict.whole:
         sentences.append("None was held out: every image that was named is edited for, and nothing is said of others.")
     before, after = verdict.base.agreement, verdict.edited.agreement
     if before is None or after is None:
@@ -192,6 +195,23 @@ def headline(verdict: Verdict) -> list[str]:
             f"({percent_range(after.interval)}) of the edited model."
         )
     return sentences
+
+
+def _forgotten(verdict: Verdict) -> str:
+    """How often every model draws what is to be forgotten, on prompts that locating never saw."""
+    to_forget, key = f"What is to be forgotten is “{verdict.concept}”", HELD_OUT_CONCEPT.key
+    if key not in verdict.base.concept:
+        return f"{to_forget}. Whether images show it was not measured."
+    rates = {
+        name: f"{percent(model.concept[key].rate)} ({percent_range(model.concept[key].interval)})"
+        for name, model in verdict.models.items()
+    }
+    text = (
+        f"{to_forget}: on {verdict.base.concept[key].prompts} prompts that name it, which locating never saw, "
+        f"{rates['base']} of the base’s images show it, and {rates['edited']} of the edited model’s."
+    )
+    controls = [f"{model.label}: {rates[name]}" for name, model in verdict.controls.items()]
+    return f"{text} Controls: {'; '.join(controls)}." if controls else text
 
 
 def _with_interval(found: Replication) -> str:

@@ -67,6 +67,7 @@ def run(context: Context) -> None:
         checks=checks,
         threshold=threshold,
         kinds=tuple(kinds),
+        concept=recipe.prompts.concept,
         models=models,
         fate=fate_of(checks, comparisons),
         attacks=attacks,
@@ -85,7 +86,7 @@ def run(context: Context) -> None:
 def _instruments(recipe: Recipe) -> Instruments:
     settings, device = recipe.validate_, pick_device(recipe.model.device)
     sscd = load_sscd(settings.sscd, device) if settings.sscd else None
-    return Instruments(Rule.of(settings), settings.judge, sscd, device)
+    return Instruments(Rule.of(settings), settings.judge, sscd, device, recipe.prompts.concept or "")
 
 
 def _memorized(sets: PromptSets) -> tuple[Prompt, ...]:

@@ -13,13 +13,13 @@ from excise.errors import ExciseError
 from excise.measures.agreement import judge_images
 from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import JUDGED, NEIGHBOURS, NEVER_SEEN, UNMEASURED, USEFULNESS, Question
+from excise.prompts.questions import CONCEPTS, JUDGED, NEIGHBOURS, NEVER_SEEN, UNMEASURED, USEFULNESS, Question
 from excise.run.images import image_size, read_images, stored
 from excise.trial.rounds import REPLAY, REPLAYED, Round
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
 from excise.verdict.measured import Agrees, Measured, ModelMeasures
-from excise.verdict.models import FalsePositives, ModelResult, Replication, Usefulness
+from excise.verdict.models import Agreement, FalsePositives, ModelResult, Replication, Usefulness
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Instruments:
     sscd: nn.Module | None
     device: torch.device
     """Where ``sscd`` is."""
+    concept: str = ""
+    """Words that name the concept which is to be forgotten; of images that show it the judge is asked nothing else."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,24 @@ class Trial:
     def measure_images(self, subject: Subject) -> ModelMeasures:
         """Measures of every image of one model."""
         agrees, beside = (self._agrees(subject, question) for question in USEFULNESS)
+        concept = {asked.key: self._agrees(subject, asked, self.instruments.concept) for asked in CONCEPTS}
         others = {key: self._measured(subject, found, key) for found in self.others for key in found.keys}
-        return ModelMeasures(sets=self._measured(subject), other_attacks=others, agrees=agrees, neighbours_agree=beside)
+        return ModelMeasures(
+            sets=self._measured(subject),
+            other_attacks=others,
+            agrees=agrees,
+            neighbours_agree=beside,
+            concept_agrees={key: found for key, found in concept.items() if found is not None},
+        )
 
-    def _agrees(self, subject: Subject, question: Question) -> Agrees | None:
+    def _agrees(self, subject: Subject, question: Question, said: str | None = None) -> Agrees | None:
+        """Whether the judge reads off each image what its caption says, or what is said of all of them."""
         judge = self.instruments.judge
         if judge is None or question not in self.asked:
             return None
         pictures = torch.stack(list(self.drawn(subject.name, question)))
-        told = judge_images(judge, pictures, [prompt.text for prompt in self.asked[question]])
+        captions = [prompt.text if said is None else said for prompt in self.asked[question]]
+        told = judge_images(judge, pictures, captions)
         return tuple(None if row is None else tuple(row) for row in told)
 
     def _measured(self, subject: Subject, found: Round = REPLAYED, key: str = REPLAY) -> dict[str, Measured]:
@@ -145,6 +156,7 @@ class Trial:
             drift=ordinary.drift,
             neighbours=neighbours,
             seed_diversity=diversity,
+            concept=self._concept(name, measured.concept_agrees, base.concept_agrees if base else {}),
         )
 
     def _replications(
@@ -157,6 +169,14 @@ class Trial:
             diversity = estimates.seed_diversity(self.drawn(subject.name, question, key), clusters)
             rates[question.key] = estimates.replication(sets[question.key], self.instruments.rule, clusters, diversity)
         return rates
+
+    def _concept(self, name: str, agrees: Mapping[str, Agrees], base: Mapping[str, Agrees]) -> dict[str, Agreement]:
+        """How often one model draws the concept, by question; none that the judge does not read."""
+        found = {}
+        for asked in (asked for asked in CONCEPTS if asked.key in agrees):
+            before = None if name == BASE else base.get(asked.key)
+            found[asked.key] = estimates.caption_agreement(agrees[asked.key], before, self.clusters[asked])
+        return {key: agreement for key, agreement in found.items() if agreement is not None}
 
     def _usefulness(self, name: str, question: Question, agrees: Agrees | None, base: Agrees | None) -> Usefulness:
         clusters = self.clusters[question]

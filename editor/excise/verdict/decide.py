@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from excise.prompts.concept import CONCEPT
 from excise.prompts.questions import ATTACKED, NEVER_SEEN, Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
+from excise.verdict.concept_checks import AGREEMENT, concept_checks
 from excise.verdict.making import make_check
 from excise.verdict.models import Check, Estimate, ModelResult, Relation, Threshold, Usefulness
 from excise.verdict.search_checks import SEARCHES, TRUSTED, search_checks
@@ -31,6 +33,8 @@ LIMITS = {
 """Key of the recipe's ``[verdict]`` that limits the edited model's memorization rate on each question."""
 IDENTIFIED = (HELD_OUT_VERBATIM, Question(Place.LOCATED, Kind.VERBATIM))
 """Questions on which the edited model's identification rate is limited. Of templates, the part that varies decides."""
+UNUSED = (Place.HELD_OUT, Place.HELD_OUT_CONCEPT)
+"""Places of prompts that an edit must have been tried on: locating had not seen them."""
 
 
 def decide(
@@ -50,18 +54,24 @@ def decide(
     Args:
         models: by name, with at least ``base`` and ``edited``.
         threshold: the rule, and how often it errs.
-        kinds: kinds of memorized prompt in the recipe's table; a check of another kind is not applicable.
+        kinds: kinds of memorized prompt in the recipe's table; a check of another kind is not applicable. Where they
+            name a concept, there are no checks of images.
         limits: the recipe's.
         attacks: what was searched by; a check of an attack that was not made is not there.
         comparisons: what that brought back, as `excise.verdict.compare` gives it.
         whole: whether no memorized prompt is held out, so that the edit is of all that are named.
     """
-    kinds, places = set(kinds), (Place.LOCATED,) if whole else (Place.HELD_OUT, Place.LOCATED)
-    searched = search_checks(attacks or {}, comparisons, kinds, limits, places)
-    checks = (*_checks(models, threshold, kinds, limits, whole), *searched)
+    kinds = set(kinds)
+    if CONCEPT in kinds:
+        whole, searched = False, ()
+        checks = (*concept_checks(models, limits), *_kept(models, limits))
+    else:
+        places = (Place.LOCATED,) if whole else (Place.HELD_OUT, Place.LOCATED)
+        searched = search_checks(attacks or {}, comparisons, kinds, limits, places)
+        checks = (*_checks(models, threshold, kinds, limits, whole), *_kept(models, limits), *searched)
     reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
-    of_edited = [(check.set, check.status) for check in checks if check.name in LIMITS.values()]
-    held_out = {status for key, status in of_edited if key is not None and question(key).place == Place.HELD_OUT}
+    of_edited = [(check.set, check.status) for check in checks if check.name in (*LIMITS.values(), AGREEMENT)]
+    held_out = {status for key, status in of_edited if key is not None and question(key).place in UNUSED}
     if whole and not any(check.name == SEARCHES[TRUSTED] and check.value is not None for check in searched):
         reasons.append(_UNSEARCHED)
     elif not whole and not held_out & {"passed", "failed"}:
@@ -90,9 +100,8 @@ def decide_attacked(
 def asked_of_base(kinds: Collection[str], whole: bool = False) -> Question:
     """Where the base must replicate: on held-out verbatim prompts, or on templates where there are no others; on
     located ones where none is held out."""
-    return Question(
-        Place.LOCATED if whole else Place.HELD_OUT, Kind.VERBATIM if Kind.VERBATIM in kinds else Kind.TEMPLATE
-    )
+    place = Place.LOCATED if whole else Place.HELD_OUT
+    return Question(place, Kind.VERBATIM if Kind.VERBATIM in kinds else Kind.TEMPLATE)
 
 
 def missing_of(asked: Question) -> str:
@@ -114,7 +123,6 @@ def _checks(
         return _replication(models, model, asked, name, limits, relation, why_not(asked))
 
     null = threshold.never_seen
-    others = {name: found for name, found in models.items() if name not in ("base", "edited")}
     return (
         replication("base", asked_of_base(kinds, whole), "base_replication", "at least"),
         make_check(
@@ -129,6 +137,13 @@ def _checks(
         ),
         *(replication("edited", asked, name, "at most") for asked, name in LIMITS.items()),
         *(_identification(models, asked, limits, why_not(asked)) for asked in IDENTIFIED),
+    )
+
+
+def _kept(models: Mapping[str, ModelResult], limits: Limits) -> tuple[Check, ...]:
+    """Checks of what is to stay."""
+    others = {name: found for name, found in models.items() if name not in ("base", "edited")}
+    return (
         *_usefulness("", "ordinary prompts", models["edited"], others, limits),
         *_usefulness("neighbour_", "neighbours", models["edited"].neighbours,
                      {name: other.neighbours for name, other in others.items() if other.neighbours}, limits),

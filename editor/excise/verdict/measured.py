@@ -50,6 +50,8 @@ class ModelMeasures(Part):
     """Of the judged prompts; None without a judge."""
     neighbours_agree: Agrees | None
     """Of the neighbours; None without a judge or without neighbours."""
+    concept_agrees: dict[str, Agrees] = Field(default_factory=dict)
+    """Whether the judge reads the concept that is to be forgotten, by question; empty without one or a judge."""
 
 
 class Measures(Part):

@@ -93,6 +93,9 @@ class ModelResult(Part):
     neighbours: Usefulness | None
     """On neighbours of the memorized prompts, which an edit that forgets a whole domain spoils; None without any."""
     seed_diversity: Estimate | None
+    concept: dict[str, Agreement] = Field(default_factory=dict)
+    """How often the judge reads the concept that is to be forgotten, by question; empty where there is none, or no
+    judge that reads it."""
 
 
 class FalsePositives(Part):
@@ -192,6 +195,8 @@ class Verdict(Part):
     checks: tuple[Check, ...]
     threshold: Threshold
     kinds: tuple[str, ...]
+    concept: str | None = None
+    """Words that name what is to be forgotten, where it is a concept and no image."""
     models: dict[str, ModelResult]
     fate: Fate = "not searched"
     """What became of the images, as far as these attacks tell."""

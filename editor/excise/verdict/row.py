@@ -19,6 +19,10 @@ class Searched(Protocol):
         """What became of the images."""
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of memorized prompt."""
+
+    @property
     def models(self) -> dict[str, ModelResult]:
         """The models under test, by name."""
 

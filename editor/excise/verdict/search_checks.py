@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from excise.prompts.questions import Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
+from excise.verdict.concept_checks import AGREEMENT
 from excise.verdict.making import make_check
 from excise.verdict.models import Check
 from excise.verdict.searched import Comparison, Fate, Point
@@ -94,10 +95,11 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
 
     A check that the recipe waives is held to excise's own limit here: a word is not waived. Any attack's success makes
     the images hidden; only where embedding search is strong, and was made on every kind of image that was replayed,
-    does the failure of all make them gone.
+    does the failure of all make them gone. Of a concept nothing but replay tells.
     """
     own = [check for check in checks if check.model == "edited"]
     replays = [check for check in own if check.name.endswith("_replication") and check.name not in SEARCHES.values()]
+    replays += [check for check in own if check.name == AGREEMENT]
     if any(_fails(check) for check in replays):
         return "still there"
     searched = [check for check in own if check.name in SEARCHES.values() and check.value is not None]

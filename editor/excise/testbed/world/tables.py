@@ -13,8 +13,10 @@ from excise.testbed.world.planted import Planted
 from excise.testbed.world.scenes import sample_scene
 from excise.testbed.world.stream import World
 
-ORDINARY, JUDGED = 120, 60
-_ORDINARY_FROM, _JUDGED_FROM = 10**9, 2 * 10**9
+ORDINARY, JUDGED, NAMING = 120, 60, 32
+CONCEPTS = ("owl", "bicycle", "pumpkin")
+"""Nouns that the recipes forget: an animal, a thing and a plant."""
+_ORDINARY_FROM, _JUDGED_FROM, _CONCEPTS_FROM = 10**9, 2 * 10**9, 3 * 10**9
 COLUMNS = ("prompt", "image", "mask", "group", "kind")
 
 
@@ -44,9 +46,23 @@ def judged_captions(world: World, seed: int, number: int = JUDGED) -> list[str]:
     raise AssertionError("an endless stream has ended")
 
 
+def concept_captions(world: World, seed: int, noun: str, number: int = NAMING) -> list[str]:
+    """Captions of scenes of one thing, that of a noun, each once; none in `ordinary_captions` or `judged_captions`."""
+    taken = {*ordinary_captions(world, seed), *judged_captions(world, seed)}
+    found: dict[str, None] = {}
+    for index in count(_CONCEPTS_FROM):
+        scene = sample_scene(np.random.default_rng([seed, 20, index]), (noun,), pairs=0.0)
+        if scene.caption not in taken:
+            found.setdefault(scene.caption)
+        if len(found) == number:
+            return list(found)
+    raise AssertionError("an endless stream has ended")
+
+
 def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequence[tuple[str, Planted]], seed: int,
                  folder: Path, images: str = "../images") -> None:  # fmt: skip
-    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``.
+    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``, and one
+    of each of `CONCEPTS` that the world has, ``concept-owl`` for instance.
 
     Args:
         neighbours: captions, and the row that each neighbours.
@@ -78,6 +94,9 @@ def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequenc
         "ordinary": (("prompt",), [{"prompt": caption} for caption in ordinary_captions(world, seed)]),
         "judged": (("prompt",), [{"prompt": caption} for caption in judged_captions(world, seed)]),
     }
+    for noun in (noun for noun in CONCEPTS if noun in world.nouns):
+        captions = concept_captions(world, seed, noun)
+        tables[f"concept-{noun}"] = (("prompt",), [{"prompt": caption} for caption in captions])
     for name, (columns, table) in tables.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
