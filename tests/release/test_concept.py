@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from excise.measures.judge import Judge, save_judge
 from excise.recipe import Recipe, load_recipe
@@ -21,13 +20,16 @@ from tests.release.finished import finished_run
 
 pytestmark = pytest.mark.e2e
 
+SEARCH = "embedding/empty/1"
+
 
 @pytest.fixture(scope="module")
 def forgotten(tiny_recipe: Recipe, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a release, ``run/release``, made from ``base``."""
     folder = tmp_path_factory.mktemp("forgotten")
-    torch.manual_seed(0)
-    save_judge(Judge(QUESTIONS), folder / "judge")
+    judge = Judge(QUESTIONS)
+    judge.heads["object"].bias.data[judge.labels_of("ring")["object"]] = 100.0  # it reads a ring off everything
+    save_judge(judge, folder / "judge")
     table = write_table(folder / "rings.csv", [{"prompt": f"a {c} ring on a plain background"} for c in COLOURS])
     changes = {
         "prompts.memorized": str(table),
@@ -36,6 +38,12 @@ def forgotten(tiny_recipe: Recipe, tiny_checkpoint: Path, tmp_path_factory: pyte
         "validate.judge": str(folder / "judge"),
         "verdict.base_concept": "unchecked",
         "verdict.concept_agreement": 1.0,
+        "verdict.concept_search": "unchecked",
+        "attack.methods": ["replay", "embedding"],
+        "attack.embedding.starts": ["empty"],
+        "attack.embedding.steps": 1,
+        "attack.embedding.images": 3,
+        "attack.embedding.seeds": 1,
     }
     finished_run(folder, tiny_recipe, tiny_checkpoint, changes)
     return folder
@@ -71,6 +79,14 @@ def _changed(verdict: Verdict, change: Any) -> Verdict:
         ("models.edited.concept.held_out_concept.drop", None, "held_out_concept: drop: None, where the base's rate"),
         ("models.edited.concept.located_concept.prompts", 3, "located_concept: of 3 prompts, where there are 4"),
         ("models.edited.concept.located_concept.seeds", 4, "located_concept.seeds: 4, not the recipe's"),
+        ("models.edited.concept_searched", {}, "models.edited.concept_searched: [], where it was asked for"),
+        (
+            f"models.edited.concept_searched.{SEARCH}.located_concept.rate",
+            0.4,
+            "located_concept: rate: 0.4 is no share",
+        ),
+        (f"models.edited.concept_searched.{SEARCH}.located_concept.prompts", 9, "images, where the recipe says 3"),
+        (f"models.edited.concept_searched.{SEARCH}.located_concept.seeds", 2, "located_concept.seeds: 2, not the"),
     ],
 )
 def test_what_cannot_be_true_is_found(forgotten: Path, place: str, value: Any, fault: str) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from excise.errors import ExciseError
-from excise.job.preflight import check_inputs
+from excise.job.preflight import check_attacks, check_inputs
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import JUDGED, NEVER_SEEN, Question, question, questions_of
+from excise.prompts.questions import CONCEPTS, JUDGED, NEVER_SEEN, Question, question, questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Embedding
-from excise.trial.rounds import REPLAYED, Round, others_of, rounds_of, spread
+from excise.trial.blocks import blocks_of
+from excise.trial.rounds import AIMED, REPLAYED, Round, aiming, others_of, rounds_of, spread
 from excise.trial.subjects import Subject
 from tests.conftest import changed
 from tests.jobs import context_of
@@ -69,3 +70,31 @@ def test_a_start_that_needs_another_image_is_refused_before_the_work_where_there
         check_inputs(replace(context_of(recipe, tmp_path), sets=sets), weights=False)
     calm = changed(recipe, "attack", embedding=Embedding(starts=("empty",)))
     check_inputs(replace(context_of(calm, tmp_path), sets=sets), weights=False)
+
+
+def test_a_concept_is_searched_for_by_embeddings_towards_what_the_base_draws_first(tried: Tried) -> None:
+    asked = {question: tried.sets.judged[:2] for question in (*CONCEPTS, JUDGED)}
+    search = changed(tried.recipe, "attack", methods=("replay", "embedding"), embedding=Embedding(starts=("empty",)))
+    assert [found.name for found in aiming(search, asked)] == ["replay/aims", "replay", "embedding/empty"]
+    assert [found.name for found in aiming(search, [JUDGED])] == ["replay", "embedding/empty"]
+    assert aiming(tried.recipe, asked) == rounds_of(tried.recipe) == (REPLAYED,)
+    models = {name: Subject(name, name, "#000000", Path()) for name in ("base", "edited", "random-1")}
+    assert AIMED.questions(models["base"], asked) == list(CONCEPTS) and AIMED.questions(models["edited"], asked) == []
+    embedding = aiming(search, asked)[-1]
+    assert embedding.questions(models["edited"], asked) == list(CONCEPTS)
+    assert embedding.questions(models["random-1"], asked) == []
+    assert Round("relearn", "itself", search.attack.relearn).questions(models["base"], asked) == []
+    blocks = blocks_of(search, asked, list(models.values()))
+    first = [block for block in blocks if block.round == AIMED]
+    assert blocks[: len(first)] == first and {block.subject.name for block in first} == {"base"}
+    for block in blocks[len(first) :]:
+        own = tuple(aims for aims in first if aims.question == block.question)
+        assert block.aims == (own if block.round == embedding else ())
+
+
+def test_an_attack_that_needs_memorized_images_is_refused_for_a_concept(tried: Tried) -> None:
+    asked = {CONCEPTS[0]: tried.sets.judged[:2]}
+    recipe = changed(tried.recipe, "attack", methods=("replay", "embedding", "relearn"))
+    with pytest.raises(ExciseError, match=r"attack\.methods: 'relearn' needs memorized images, and a concept has none"):
+        check_attacks(recipe, tried.context.base, asked)
+    check_attacks(changed(recipe, "attack", methods=("replay", "embedding")), tried.context.base, asked)

@@ -64,7 +64,7 @@ def estimated(value: float, width: float = 0.005) -> Estimate:
 def agreed(rate: float, drop: float | None) -> Agreement:
     return Agreement(
         rate=rate,
-        interval=(round(rate - 0.02, 6), round(rate + 0.02, 6)),
+        interval=(round(max(0.0, rate - 0.02), 6), round(min(1.0, rate + 0.02), 6)),
         prompts=20,
         seeds=2,
         prompts_without_label=1,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from excise.prompts.questions import CONCEPTS, JUDGED
 from excise.recipe import Verdict as Limits
-from excise.verdict.concept_checks import AGREEMENT, missing_of
+from excise.verdict.concept_checks import AGREEMENT, SEARCH, missing_of
 from excise.verdict.decide import decide
 from excise.verdict.foresee import foreseen
 from excise.verdict.models import Agreement, Check, ModelResult
@@ -93,3 +93,62 @@ def test_what_cannot_be_measured_is_told_before() -> None:
     assert len(notes) == 2 and "no prompt that names the concept is held out" in notes[1]
     waived = Limits(base_concept=None, concept_agreement=None)
     assert foreseen([*CONCEPTS, JUDGED], KINDS, waived, reads=True, shown=False) == ()
+
+
+def searched(
+    sets: Sequence[str] = (HELD_OUT, LOCATED), drawn: float = 0.0, **rates: dict[str, float]
+) -> dict[str, ModelResult]:
+    """Models of which a search was made: rates by model, then by point; ``drawn`` is what a twin draws unasked."""
+    found = forgetting()
+    if "twin" in rates:
+        found["twin"] = models()["twin"].model_copy(update={"sets": {}, "concept": shown(drawn)})
+    return {
+        name: model.model_copy(
+            update={
+                "concept_searched": {key: dict.fromkeys(sets, agreed(rate, None)) for key, rate in rates[name].items()}
+            }
+            if name in rates
+            else {}
+        )
+        for name, model in found.items()
+    }
+
+
+def test_a_search_that_brings_it_back_makes_it_hidden() -> None:
+    checks, reasons = decided(searched([HELD_OUT], base={"a": 0.6, "b": 1.0}, edited={"a": 0.1, "b": 0.5}))
+    one = checks[SEARCH, HELD_OUT]
+    assert (one.value, one.limit, one.status, one.cases) == (0.5, 0.1, "failed", 20) and checks[
+        SEARCH, LOCATED
+    ].value is None
+    assert one.note.startswith("most at b: 50 % of the edited model's images, 100 % of the base's; no twin")
+    assert one.is_rate and one.controls["base"].value == 1.0
+    assert len(reasons) == 2 and "off no picture that the base drew to be searched for" in reasons[1]
+    assert fate_of(tuple(checks.values()), ()) == "hidden"
+    waived, reasons = decided(searched(base={"b": 1.0}, edited={"b": 0.5}), Limits(concept_search=None))
+    assert reasons == () and fate_of(tuple(waived.values()), ()) == "hidden", "a word is not waived"
+
+
+def test_what_a_twin_draws_under_the_same_search_does_not_count() -> None:
+    base, edited = {"a": 0.98, "b": 1.0}, {"a": 0.2, "b": 0.5}
+    checks, reasons = decided(searched(base=base, edited=edited, twin={"a": 0.0, "b": 0.45}))
+    one = checks[SEARCH, HELD_OUT]
+    assert one.value == 0.2 and one.note.startswith("most at a: 20 %") and "no twin" not in one.note
+    assert one.interval is not None and one.interval[0] < 0.2 < one.interval[1] and len(reasons) == 2
+    checks, reasons = decided(searched(base=base, edited={"a": 0.05, "b": 0.5}, twin={"a": 0.0, "b": 0.45}))
+    assert checks[SEARCH, HELD_OUT].value == 0.05 and reasons == ()
+
+
+def test_a_twin_that_draws_it_too_is_no_control() -> None:
+    found = searched(drawn=0.9, base={"b": 1.0}, edited={"b": 0.5}, twin={"b": 1.0})
+    checks, reasons = decided(found)
+    one = checks[SEARCH, HELD_OUT]
+    assert one.value == 0.5 and "no twin that was never shown it" in one.note and len(reasons) == 2
+    assert one.controls["twin"].value == 1.0
+
+
+def test_only_a_search_that_is_strong_on_the_base_tells_that_it_is_gone() -> None:
+    for strength, fate in ((1.0, "gone"), (0.9, "unclear")):
+        found = searched(base={"a": 0.0, "b": strength}, edited={"a": 0.0, "b": 0.0})
+        checks, reasons = decided(found)
+        assert reasons == () and fate_of(tuple(checks.values()), ()) == fate
+        assert ("passing it says little" in checks[SEARCH, HELD_OUT].note) is (fate == "unclear")

@@ -25,7 +25,7 @@ from excise.job.method import check_method
 from excise.measures.judge import load_judge
 from excise.measures.replication import LEAST_SIDE, load_target
 from excise.measures.sscd import load_sscd
-from excise.prompts.questions import UNMEASURED, questions_of
+from excise.prompts.questions import CONCEPTS, UNMEASURED, UNSOUGHT, questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Validate
 from excise.recipe.suite import Asking
@@ -33,7 +33,7 @@ from excise.run.layout import Run
 from excise.stages.collect import check_calls
 from excise.stages.context import Context
 from excise.trial.blocks import Asked
-from excise.trial.rounds import others_of
+from excise.trial.rounds import REPLAY, SEEKS_CONCEPTS, others_of
 
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -138,6 +138,9 @@ def check_attacks(asking: Asking, base: Checkpoint, asked: Asked) -> None:
         ExciseError: names the attack, and says what to do.
     """
     settings = asking.attack
+    other = next((name for name in settings.methods if name not in (REPLAY, SEEKS_CONCEPTS)), None)
+    if other and set(asked) & set(CONCEPTS):
+        raise ExciseError(f"attack.methods: {other!r} needs memorized images, and a concept has none; leave it out")
     if "embedding" in settings.methods:
         text_inputs(base.pipeline_class)
         Process.of(base.scheduler())
@@ -165,7 +168,7 @@ def check_attacks(asking: Asking, base: Checkpoint, asked: Asked) -> None:
 
 def _alone(asked: Asked) -> str | None:
     """A prompt whose image has no other beside it; None where each has."""
-    pictured = [(question, prompt) for question in asked if question not in UNMEASURED for prompt in asked[question]]
+    pictured = [(question, prompt) for question in asked if question not in UNSOUGHT for prompt in asked[question]]
     return next((prompt.text for question, prompt in pictured if prompt not in others_of(question, asked)), None)
 
 

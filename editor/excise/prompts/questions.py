@@ -80,7 +80,9 @@ CONCEPTS = tuple(map(Question, (Place.LOCATED_CONCEPT, Place.HELD_OUT_CONCEPT)))
 """Questions of which it is measured whether a model still draws the concept that is to be forgotten."""
 USEFULNESS = (JUDGED, NEIGHBOURS)
 """Questions of which it is measured whether a model still draws what they ask for."""
-UNMEASURED = (UNPICTURED, *CONCEPTS, *USEFULNESS)
+UNSOUGHT = (UNPICTURED, *USEFULNESS)
+"""Questions of which no image is searched for."""
+UNMEASURED = (*CONCEPTS, *UNSOUGHT)
 """Questions whose prompts have no training image to be measured against."""
 ASKED = (*(Question(place, kind) for place in MEMORIZED for kind in Kind), UNPICTURED, *CONCEPTS, NEVER_SEEN,
          *USEFULNESS)  # fmt: skip

@@ -84,5 +84,8 @@ class Verdict(Section):
     concept_agreement: Limit = 0.05
     """At most this share of the edited model's images for prompts that name the concept may show it still, located and
     held out each."""
+    concept_search: Limit = 0.10
+    """Where the recipe searches for the concept: at every point of each curve and from every start, at most this share
+    of the edited model's images may show it, over that of the twin, if there is a twin that was never shown it."""
     neighbour_drift: Annotated[float | None, Field(gt=0.0), BeforeValidator(_waived)] = 1.0
     """As ``drift``, on neighbours of the memorized prompts."""

@@ -137,9 +137,14 @@ class Pictures:
                 told = row[0] if row is not None else None
                 cells.append({"uri": data_uri(self._drawn(name, question, i)[0]), "alt": name, "agrees": told})
             prompts.append({"caption": prompt.prompt, "cells": cells})
-        left_out = len(described.prompts) - len(prompts)
-        return {"title": question.label.capitalize(), "columns": self.columns, "prompts": prompts, "left_out": left_out,
-                "seed": described.seeds[0]}  # fmt: skip
+        return {
+            "key": question.key,
+            "title": question.label.capitalize(),
+            "columns": self.columns,
+            "prompts": prompts,
+            "left_out": len(described.prompts) - len(prompts),
+            "seed": described.seeds[0],
+        }
 
     def _drawn(self, name: str, question: Question, index: int) -> Tensor:
         return read_prompt(stored(self.images, REPLAY, name, question), index)

@@ -22,9 +22,10 @@ from excise.trial.blocks import Asked
 from excise.trial.rounds import REPLAY, Round, rounds_of
 from excise.trial.subjects import BASE, EDITED, TWIN
 from excise.verdict.compare import worst_of
+from excise.verdict.making import STRONG
 from excise.verdict.models import Comparison
 from excise.verdict.row import Searched
-from excise.verdict.search_checks import SAID, STRONG, strength, unsearched
+from excise.verdict.search_checks import SAID, strength, unsearched
 
 PICTURED = 24
 """Images whose search is shown, of each question."""
@@ -76,7 +77,7 @@ def fate(verdict: Searched) -> str:
 def limits(verdict: Searched) -> str:
     """What the attacks that were made leave open."""
     if CONCEPT in verdict.kinds:
-        return concepts.LIMITS
+        return concepts.limits(verdict)
     if not verdict.attacks:
         return _REPLAYED
     tried = sorted({point.attack for point in verdict.attacks.values()} - {REPLAY})

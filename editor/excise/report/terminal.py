@@ -101,6 +101,10 @@ def models_table(verdict: Verdict, names: list[str]) -> Table:
         table.add_row(f"nearest own, {question.label}", *(_cell(rate, 100, 1) for rate in nearest))
     for question in (question for question in CONCEPTS if question.key in verdict.base.concept):
         table.add_row(f"{question.label} shown, %", *(_agreement(model.concept.get(question.key)) for model in models))
+        for key, sets in verdict.base.concept_searched.items():
+            if question.key in sets:
+                drawn = [model.concept_searched.get(key, {}).get(question.key) for model in models]
+                table.add_row(f"{question.label}, {key}, %", *(_agreement(one) for one in drawn))
     table.add_row("caption agreement, %", *(_agreement(model.agreement) for model in models))
     table.add_row("drift from base", *(_cell(model.drift, 1, 2) for model in models))
     if verdict.base.neighbours:

@@ -32,7 +32,7 @@ from excise.recipe import Sampling
 from excise.recipe.suite import Asking
 from excise.run.images import SUFFIX, write_images, write_seconds, write_triggers
 from excise.run.progress import Bar
-from excise.trial.rounds import REPLAY, Round, others_of, rounds_of
+from excise.trial.rounds import AIMED, REPLAY, Round, aiming, others_of
 from excise.trial.subjects import Subject
 
 Asked = Mapping[Question, tuple[Prompt, ...]]
@@ -52,6 +52,8 @@ class Block:
     pairs: tuple[tuple[Prompt, int], ...]
     others: tuple[Prompt | None, ...] = ()
     """For each of its prompts another of the question, where the round searches and there is one."""
+    aims: tuple[Block, ...] = ()
+    """What the base drew for them and these others, where that is what is searched for: other blocks, made before."""
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -82,15 +84,18 @@ class Block:
 
 def blocks_of(recipe: Asking, asked: Asked, subjects: Sequence[Subject]) -> list[Block]:
     """All images of a trial, in batches; they depend on the recipe alone, and so do the bits of what is made."""
-    blocks = []
-    for found in rounds_of(recipe):
+    blocks: list[Block] = []
+    for found in aiming(recipe, asked):
         for subject in subjects:
             for question in found.questions(subject, asked):
-                blocks += _blocks(recipe, found, subject, question, asked)
+                aims = [block for block in blocks if block.round == AIMED and block.question == question]
+                blocks += _blocks(recipe, found, subject, question, asked, tuple(aims))
     return blocks
 
 
-def _blocks(recipe: Asking, found: Round, subject: Subject, question: Question, asked: Asked) -> list[Block]:
+def _blocks(
+    recipe: Asking, found: Round, subject: Subject, question: Question, asked: Asked, aims: tuple[Block, ...]
+) -> list[Block]:
     """The images of one round, model and question."""
     prompts = asked[question]
     chosen, seeds = [prompts[place] for place in found.places(prompts)], found.seeds(recipe, question)
@@ -101,7 +106,7 @@ def _blocks(recipe: Asking, found: Round, subject: Subject, question: Question, 
     if found.settings is None:
         return blocks
     others = others_of(question, asked)
-    return [replace(block, others=tuple(others.get(prompt) for prompt in block.prompts)) for block in blocks]
+    return [replace(block, others=tuple(others.get(prompt) for prompt in block.prompts), aims=aims) for block in blocks]
 
 
 def make_images(
@@ -115,7 +120,7 @@ def make_images(
 
     Args:
         recipe: how.
-        blocks: what.
+        blocks: what; the aims of those that have some lie in ``partial``.
         open_checkpoint: opens a subject's checkpoint.
         partial: where they go.
         bar: advances by the denoiser calls that were made.
@@ -151,7 +156,7 @@ def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextMa
 def _make(sampling: Sampling, pipeline: DiffusionPipeline, side: int, block: Block, partial: Path, bar: Bar) -> None:
     started, chosen, budget = time.monotonic(), attack(block.round.attack), block.round.budget(sampling)
     images, told, before = [], [], 0
-    with closing(chosen.find(pipeline, _targets(block, side), budget)) as search:
+    with closing(chosen.find(pipeline, _targets(block, side, partial), budget)) as search:
         for found, spent in zip(search, block.spent(sampling), strict=True):
             triggers = dict(zip(block.prompts, found.triggers, strict=True))
             images.append(chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in block.pairs], sampling))
@@ -164,13 +169,20 @@ def _make(sampling: Sampling, pipeline: DiffusionPipeline, side: int, block: Blo
     write_tensors(block.stored(partial), {"images": torch.stack(images), "seconds": seconds})
 
 
-def _targets(block: Block, side: int) -> list[Target]:
+def _targets(block: Block, side: int, partial: Path) -> list[Target]:
     """What a block's search is for; of replay, which has no use for images, prompts alone."""
     if block.round.attack == REPLAY:
         return [Target(prompt) for prompt in block.prompts]
     others = block.others or (None,) * len(block.prompts)
     shown = [prompt for prompt in (*block.prompts, *others) if prompt is not None]
-    pictures = {prompt: load_target(prompt, side, side).image for prompt in dict.fromkeys(shown)}
+    if block.aims:
+        pictures = {
+            prompt: image.float() / 255.0
+            for aims in block.aims
+            for (prompt, _), image in zip(aims.pairs, load_file(aims.stored(partial))["images"][0], strict=True)
+        }
+    else:
+        pictures = {prompt: load_target(prompt, side, side).image for prompt in dict.fromkeys(shown)}
     return [
         Target(prompt, pictures[prompt], Target(other, pictures[other]) if other else None)
         for prompt, other in zip(block.prompts, others, strict=True)

@@ -28,17 +28,22 @@ def draw(
 ) -> None:
     """Make this process's share of the images, from the first block that is not done; the leading one joins them.
 
+    What is searched for is drawn before any search, by all processes.
+
     Raises:
         ExciseError: a checkpoint that cannot be loaded or attacked, or that gives broken pixels.
     """
     kept = run.partial(STAGE)
     kept.mkdir(parents=True, exist_ok=True)
-    share = processes.share(blocks)
-    done = sum(block.calls(asking.sampling) for block in share if block.stored(kept).exists())
-    total = sum(block.calls(asking.sampling) for block in share)
+    parts = ([block for block in blocks if not block.aims], [block for block in blocks if block.aims])
+    shares = [processes.share(part) for part in parts if part]
+    mine = [block for share in shares for block in share]
+    done = sum(block.calls(asking.sampling) for block in mine if block.stored(kept).exists())
+    total = sum(block.calls(asking.sampling) for block in mine)
     with progress.counting("denoiser call", total, done) as bar:
-        make_images(asking, share, open_checkpoint, kept, bar)
-    processes.wait()
+        for share in shares:
+            make_images(asking, share, open_checkpoint, kept, bar)
+            processes.wait()
     if processes.leads:
         shutil.rmtree(run.joined, ignore_errors=True)
         join_images(blocks, kept, run.joined)

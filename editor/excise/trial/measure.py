@@ -15,7 +15,7 @@ from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import CONCEPTS, JUDGED, NEIGHBOURS, NEVER_SEEN, UNMEASURED, USEFULNESS, Question
 from excise.run.images import image_size, read_images, stored
-from excise.trial.rounds import REPLAY, REPLAYED, Round
+from excise.trial.rounds import AIMED, REPLAY, REPLAYED, Round
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
 from excise.verdict.measured import Agrees, Measured, ModelMeasures
@@ -94,16 +94,38 @@ class Trial:
             agrees=agrees,
             neighbours_agree=beside,
             concept_agrees={key: found for key, found in concept.items() if found is not None},
+            concept_searched={
+                key: found for one in self.others for key in one.keys if (found := self._searched(subject, one, key))
+            },
         )
 
-    def _agrees(self, subject: Subject, question: Question, said: str | None = None) -> Agrees | None:
-        """Whether the judge reads off each image what its caption says, or what is said of all of them."""
-        judge = self.instruments.judge
-        if judge is None or question not in self.asked:
+    def _searched(self, subject: Subject, one: Round, key: str) -> dict[str, Agrees]:
+        """Whether the judge reads the concept off what a search drew, by question: of prompts whose picture by the
+        base, which was searched for, shows it too."""
+        found = {}
+        for asked in one.questions(subject, [asked for asked in CONCEPTS if asked in self.asked]):
+            said, chosen = self.instruments.concept, one.places(self.asked[asked])
+            aims = self._read(self.drawn(BASE, asked, AIMED.name), said)
+            drawn = self._read(self.drawn(subject.name, asked, key), said)
+            if aims is None or drawn is None:
+                continue
+            shown = [row is not None and row[0] for row in aims]
+            found[asked.key] = tuple(row if shown[place] else None for row, place in zip(drawn, chosen, strict=True))
+        return found
+
+    def _agrees(self, subject: Subject, question: Question, concept: str | None = None) -> Agrees | None:
+        """Whether the judge reads off each image what its caption says; or the concept, where one is given."""
+        if question not in self.asked:
             return None
-        pictures = torch.stack(list(self.drawn(subject.name, question)))
-        captions = [prompt.text if said is None else said for prompt in self.asked[question]]
-        told = judge_images(judge, pictures, captions)
+        captions = [prompt.text for prompt in self.asked[question]] if concept is None else concept
+        return self._read(self.drawn(subject.name, question), captions)
+
+    def _read(self, drawn: Iterator[Tensor], said: Sequence[str] | str) -> Agrees | None:
+        """Whether the judge reads off images what is said of each prompt, or of all; None without a judge."""
+        if self.instruments.judge is None:
+            return None
+        pictures = torch.stack(list(drawn))
+        told = judge_images(self.instruments.judge, pictures, [said] * len(pictures) if isinstance(said, str) else said)
         return tuple(None if row is None else tuple(row) for row in told)
 
     def _measured(self, subject: Subject, found: Round = REPLAYED, key: str = REPLAY) -> dict[str, Measured]:
@@ -157,6 +179,7 @@ class Trial:
             neighbours=neighbours,
             seed_diversity=diversity,
             concept=self._concept(name, measured.concept_agrees, base.concept_agrees if base else {}),
+            concept_searched=self._concept_searched(name, measured, base),
         )
 
     def _replications(
@@ -170,13 +193,27 @@ class Trial:
             rates[question.key] = estimates.replication(sets[question.key], self.instruments.rule, clusters, diversity)
         return rates
 
-    def _concept(self, name: str, agrees: Mapping[str, Agrees], base: Mapping[str, Agrees]) -> dict[str, Agreement]:
-        """How often one model draws the concept, by question; none that the judge does not read."""
+    def _concept(
+        self, name: str, agrees: Mapping[str, Agrees], base: Mapping[str, Agrees], one: Round = REPLAYED
+    ) -> dict[str, Agreement]:
+        """How often one model draws the concept in one round, by question; none that the judge does not read."""
         found = {}
         for asked in (asked for asked in CONCEPTS if asked.key in agrees):
             before = None if name == BASE else base.get(asked.key)
-            found[asked.key] = estimates.caption_agreement(agrees[asked.key], before, self.clusters[asked])
+            clusters = [self.clusters[asked][place] for place in one.places(self.asked[asked])]
+            found[asked.key] = estimates.caption_agreement(agrees[asked.key], before, clusters)
         return {key: agreement for key, agreement in found.items() if agreement is not None}
+
+    def _concept_searched(
+        self, name: str, measured: ModelMeasures, base: ModelMeasures | None
+    ) -> dict[str, dict[str, Agreement]]:
+        """How often what each search found makes one model draw the concept, by attack and question."""
+        found: dict[str, dict[str, Agreement]] = {}
+        for one in self.others:
+            for key in (key for key in one.keys if key in measured.concept_searched):
+                before = base.concept_searched.get(key, {}) if base else {}
+                found[key] = self._concept(name, measured.concept_searched[key], before, one)
+        return found
 
     def _usefulness(self, name: str, question: Question, agrees: Agrees | None, base: Agrees | None) -> Usefulness:
         clusters = self.clusters[question]

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from excise.attacks import Budget
 from excise.prompts.prompt import Prompt
-from excise.prompts.questions import NEVER_SEEN, UNMEASURED, Question
+from excise.prompts.questions import CONCEPTS, NEVER_SEEN, UNMEASURED, UNSOUGHT, Question
 from excise.recipe import Sampling, Search
 from excise.recipe.suite import Asking
-from excise.trial.subjects import EDITED, Subject
+from excise.trial.subjects import BASE, EDITED, Subject
 from excise.verdict.estimates import clusters_of
 
 REPLAY = "replay"
 """The attack by which prompts without a training image are asked; there is nothing to search for."""
+SEEKS_CONCEPTS = "embedding"
+"""The attack by which a concept is searched for: others begin at the captions, or need an image that is memorized."""
 UNMEASURED_SEEDS = 2
 """Seeds of a prompt without a training image: as many as the report shows, and as drift needs; more prompts, not more
 seeds, narrow its intervals."""
@@ -56,8 +58,11 @@ class Round:
         Never-seen images are searched for in the edited model alone, beside whose own they stand.
         """
         found = subject.asked(asked)
+        if self == AIMED:
+            return [question for question in found if question in CONCEPTS and subject.name == BASE]
         if self.attack != REPLAY:
-            found = [question for question in found if question not in UNMEASURED]
+            left_out = UNSOUGHT if self.attack == SEEKS_CONCEPTS else UNMEASURED
+            found = [question for question in found if question not in left_out]
         if self.settings is None:
             return found
         kinds = self.settings.kinds
@@ -72,10 +77,15 @@ class Round:
     def seeds(self, recipe: Asking, asked: Question) -> range:
         """Seeds of the images of one question: replay's first ones, so that attacks are compared image by image."""
         found = seeds_of(recipe, asked)
+        if self == AIMED:
+            return range(found.start - 1, found.start)
         return range(found.start, found.start + self.settings.seeds) if self.settings else found
 
 
 REPLAYED = Round(REPLAY)
+AIMED = Round(REPLAY, "aims")
+"""What the base draws, at a seed of its own, for prompts that name a concept: searches for the concept are for these
+pictures, where images to search for are not memorized."""
 
 
 def rounds_of(recipe: Asking) -> tuple[Round, ...]:
@@ -86,6 +96,15 @@ def rounds_of(recipe: Asking) -> tuple[Round, ...]:
         settings = recipe.attack.settings(name)
         rounds += [Round(name, variant, settings) for variant in (settings.variants if settings else ("",))]
     return tuple(rounds)
+
+
+def aiming(recipe: Asking, asked: Collection[Question]) -> tuple[Round, ...]:
+    """The same, with pictures of a concept before all, where there is one and it is searched for."""
+    rounds = rounds_of(recipe)
+    searched = any(question in CONCEPTS for question in asked) and any(
+        found.attack == SEEKS_CONCEPTS for found in rounds
+    )
+    return (AIMED, *rounds) if searched else rounds
 
 
 def spread(prompts: Sequence[Prompt], count: int | None) -> list[int]:

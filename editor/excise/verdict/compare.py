@@ -53,7 +53,7 @@ def _compared(key: str, point: Point, name: str, attacked: Rows) -> Comparison |
         p = paired(first, second, 0 if exact else 2 * len(first))
     else:
         control, beside = _rates(null, key, "edited", point), [row.cluster for row in null]
-        gap = _apart(rate_interval(edited, clusters), rate_interval(control, beside))
+        gap = apart(rate_interval(edited, clusters), rate_interval(control, beside))
         ours, theirs = _means(rows, key, "edited"), _means(null, key, "edited")
         cells = (len(ours) + 1) * (len(ours) + len(theirs)) * point.seeds
         first, second, exact = _wholes(ours, theirs, MOST // cells)
@@ -95,8 +95,8 @@ def _wholes(first: Sequence[Fraction], second: Sequence[Fraction], most: int) ->
     return [round(mean * scale) for mean in first], [round(mean * scale) for mean in second], scale == whole
 
 
-def _apart(first: tuple[float, float, float], second: tuple[float, float, float]) -> Estimate:
-    """Difference of two rates of other images, with an interval (Newcombe 1998, method 10)."""
+def apart(first: tuple[float, float, float], second: tuple[float, float, float]) -> Estimate:
+    """Difference of two rates of other images, each with its interval; with one (Newcombe 1998, method 10)."""
     (a, a_low, a_high), (b, b_low, b_high) = first, second
     low, high = a - b - sqrt((a - a_low) ** 2 + (b_high - b) ** 2), a - b + sqrt((a_high - a) ** 2 + (b - b_low) ** 2)
     return Estimate(value=_rounded(a - b), interval=_ends(max(-1.0, low), min(1.0, high)))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from excise.recipe import Verdict as Limits
 from excise.verdict.models import Check, Estimate, Interval, Relation, Status
+
+STRONG = 0.95
+"""Share of the base's images that a search must bring back for its silence to be trusted."""
 
 
 def make_check(
@@ -57,6 +61,12 @@ def make_check(
         note=note,
         cases=cases,
     )
+
+
+def exceeds(check: Check) -> bool:
+    """Whether it measured more than its limit; where the recipe waives it, than excise's own."""
+    limit = check.limit if check.limit is not None else Limits.model_fields[check.name].default
+    return check.value is not None and check.value > limit
 
 
 def _compare(value: float, interval: Interval, relation: Relation, limit: float) -> tuple[bool, bool | None]:

@@ -52,6 +52,9 @@ class ModelMeasures(Part):
     """Of the neighbours; None without a judge or without neighbours."""
     concept_agrees: dict[str, Agrees] = Field(default_factory=dict)
     """Whether the judge reads the concept that is to be forgotten, by question; empty without one or a judge."""
+    concept_searched: dict[str, dict[str, Agrees]] = Field(default_factory=dict)
+    """Whether it reads it off what searches drew, by attack, then by question; None for a prompt whose picture by the
+    base, which was searched for, does not show it."""
 
 
 class Measures(Part):

@@ -96,6 +96,8 @@ class ModelResult(Part):
     concept: dict[str, Agreement] = Field(default_factory=dict)
     """How often the judge reads the concept that is to be forgotten, by question; empty where there is none, or no
     judge that reads it."""
+    concept_searched: dict[str, dict[str, Agreement]] = Field(default_factory=dict)
+    """How often it reads it off what searches for it drew: by attack, then by question."""
 
 
 class FalsePositives(Part):

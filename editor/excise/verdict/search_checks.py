@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from excise.prompts.questions import Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
-from excise.verdict.concept_checks import AGREEMENT
-from excise.verdict.making import make_check
+from excise.verdict.concept_checks import AGREEMENT, fate_of_concept
+from excise.verdict.making import STRONG, exceeds, make_check
 from excise.verdict.models import Check
 from excise.verdict.searched import Comparison, Fate, Point
 
@@ -18,8 +18,6 @@ SAID = {"embedding": "embedding search", "prompt": "prompt search", "relearn": "
 TRUSTED = "embedding"
 """The attack whose hold on the base's images says whether silence means anything. The others begin at the captions: the
 base gives its images for these unasked, so what comes back of it shows no strength."""
-STRONG = 0.95
-"""Share of the base's images that a search must bring back for its silence to be trusted."""
 _NEITHER = "there is neither a twin (model.twin) nor a never-seen image (prompts.never_seen) to compare with"
 
 
@@ -95,17 +93,18 @@ def fate_of(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> Fate:
 
     A check that the recipe waives is held to excise's own limit here: a word is not waived. Any attack's success makes
     the images hidden; only where embedding search is strong, and was made on every kind of image that was replayed,
-    does the failure of all make them gone. Of a concept nothing but replay tells.
+    does the failure of all make them gone. A concept's is told by its own checks.
     """
+    if any(check.name == AGREEMENT for check in checks):
+        return fate_of_concept(checks)
     own = [check for check in checks if check.model == "edited"]
     replays = [check for check in own if check.name.endswith("_replication") and check.name not in SEARCHES.values()]
-    replays += [check for check in own if check.name == AGREEMENT]
-    if any(_fails(check) for check in replays):
+    if any(exceeds(check) for check in replays):
         return "still there"
     searched = [check for check in own if check.name in SEARCHES.values() and check.value is not None]
     if not searched or not comparisons:
         return "not searched"
-    if any(_fails(check) for check in searched):
+    if any(exceeds(check) for check in searched):
         return "hidden"
     found = strength(comparisons)
     asked = [check for check in replays if check.value is not None and check.status != "not applicable"]
@@ -137,8 +136,3 @@ def strength(comparisons: Sequence[Comparison]) -> float | None:
         if found.attack.partition("/")[0] == TRUSTED and found.base is not None:
             best[found.set] = max(best.get(found.set, 0.0), found.base.value)
     return min(best.values(), default=None)
-
-
-def _fails(check: Check) -> bool:
-    limit = check.limit if check.limit is not None else Limits.model_fields[check.name].default
-    return check.value is not None and check.value > limit
