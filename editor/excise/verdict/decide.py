@@ -61,10 +61,9 @@ def decide(
         comparisons: what that brought back, as `excise.verdict.compare` gives it.
         whole: whether no memorized prompt is held out, so that the edit is of all that are named.
     """
-    kinds = set(kinds)
+    kinds, searched = set(kinds), tuple[Check, ...]()
     if CONCEPT in kinds:
-        whole, searched = False, ()
-        checks = (*concept_checks(models, limits), *_kept(models, limits))
+        whole, checks = False, (*concept_checks(models, limits), *_kept(models, limits))
     else:
         places = (Place.LOCATED,) if whole else (Place.HELD_OUT, Place.LOCATED)
         searched = search_checks(attacks or {}, comparisons, kinds, limits, places)
