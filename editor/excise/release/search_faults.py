@@ -9,9 +9,10 @@ from excise.prompts.questions import NEVER_SEEN, question
 from excise.recipe import Recipe
 from excise.trial.found import points_of
 from excise.trial.rounds import REPLAY, rounds_of
-from excise.trial.subjects import Subject
+from excise.trial.subjects import BASE, EDITED, Subject
 from excise.verdict.compare import certify, compare
 from excise.verdict.models import Verdict
+from excise.verdict.searched import Attacked
 
 
 def search_faults(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
@@ -29,7 +30,7 @@ def search_faults(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
         where = f"attacked.{place}"
         if not question(row.set).memorized and row.set != NEVER_SEEN.key:
             yield f"{where}.set: {row.set!r} is no set of images"
-        if not set(row.hits) <= set(attacks) or any(not {"base", "edited"} <= set(hits) for hits in row.hits.values()):
+        if not set(row.hits) <= set(attacks) or any(not _made_on(row, key) <= set(row.hits[key]) for key in row.hits):
             yield f"{where}.hits: of attacks or models that there are not, or without base and edited model"
         elif any(count > attacks[key].seeds for key, hits in row.hits.items() for count in hits.values()):
             yield f"{where}.hits: more images than were drawn"
@@ -68,3 +69,8 @@ def _rates(verdict: Verdict) -> Iterator[str]:
                 rate = sum(hits) / (len(hits) * found.seeds) if hits else 0.0
                 if len(hits) != found.prompts or abs(rate - found.memorization_rate) > 1e-6:
                     yield f"models.{name}.other_attacks.{key}.{asked}: not the rate of its images"
+
+
+def _made_on(row: Attacked, key: str) -> set[str]:
+    """Models that an attack was made on; never-seen images are searched for in the edited one alone."""
+    return {EDITED} if row.set == NEVER_SEEN.key and key != REPLAY else {BASE, EDITED}
