@@ -21,7 +21,7 @@ from excise.recipe import Recipe, Sampling, load_recipe
 from excise.run.statistics import ROWS, Demand, StatisticsFile
 from excise.run.subspace import read_masks
 from excise.stages.collect import Chunk, collect_chunk
-from tests.conftest import changed
+from tests.conftest import changed, write_table
 from tests.diffusion.masks import zeroing
 from tests.diffusion.pipelines import FAMILIES, save
 from tests.jobs import excise, write_recipe
@@ -155,9 +155,11 @@ def test_statistics_of_text_and_image_streams_are_apart(tmp_path: Path, tiny_rec
 def test_the_recipes_that_ship_run_on_a_tiny_twin_of_their_architecture(
     name: str, family: str, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    """As they stand, save where the checkpoint and the tables are, how large the images, and how many."""
+    """As they stand, save where the checkpoint and the tables are, how large the images, how many, and how long the
+    training."""
     shipped = load_recipe(Path("recipes") / f"{name}.toml")
     folder = save(family, tmp_path / "base")
+    neighbours = write_table(tmp_path / "neighbours.csv", [{"prompt": f"a pile of {n} coins"} for n in range(20)])
     changes = {
         "model.path": str(folder),
         "prompts.memorized": str(tiny_recipe.prompts.memorized),
@@ -167,6 +169,13 @@ def test_the_recipes_that_ship_run_on_a_tiny_twin_of_their_architecture(
         "collect.groups": 3,
         "locate.sparsity": 0.05,
     }
+    if shipped.edit.method == "unlearn":
+        changes |= {
+            "prompts.never_seen": str(tiny_recipe.prompts.never_seen),
+            "prompts.neighbours": str(neighbours),
+            "sampling.steps": 10,
+            **{f"edit.unlearn.{key}": 2 for key in ("steps", "pictures", "kept_rows", "memorized_rows", "stand_ins")},
+        }
     recipe = write_recipe(tmp_path / "recipe.toml", shipped, changes)
     result = excise("plan", recipe, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
