@@ -1,12 +1,15 @@
-"""Neighbours: captions that differ from a memorized one in their names alone, and do not bring its picture back.
+"""Neighbours: captions that differ from a memorized one in their names alone, and bring no planted picture back.
 
-A memory reaches further than its own caption: some other names bring the same picture. Such a caption is a trigger, not
-a neighbour, and only drawing tells. It is drawn with seeds that nothing is measured with.
+A memory reaches further than its own caption: some other names bring the same picture, or that of another row of the
+subject. Such a caption is a trigger, not a neighbour, and only drawing tells. It is drawn with seeds that nothing is
+measured with. A never-seen row's names are screened alike: no model was trained on them, so that others do as well.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +25,9 @@ from excise.testbed.world.wording import sample_signature
 
 log = logging.getLogger(__name__)
 
-SEEDS = range(4_000, 4_016)
-WIDER, ROUNDS = 1.1, 12
+SEEDS = (range(4_000, 4_016), range(4_016, 4_064))
+"""In parts: what one part's pictures show to be a trigger is not drawn with the next."""
+WIDER, ROUNDS = 1.1, 16
 """How much wider than the rule's the limits are that no drawing may pass, and how often other names are tried."""
 
 
@@ -35,54 +39,73 @@ def propose(planted: Planted, seen: set[str], rng: np.random.Generator) -> str:
     return caption
 
 
+@dataclass
+class Screen:
+    """Draws captions, and sees which planted pictures come back."""
+
+    pipeline: StableDiffusionPipeline
+    targets: dict[str, Target]
+    """By file: the pictures that were copied, of which none may come back whatever the caption's own is."""
+    rule: Rule
+
+    def returns(self, captions: Sequence[str]) -> list[str]:
+        """For every caption the file of a picture that it brings back at some seed; empty where none does."""
+        found = [""] * len(captions)
+        for seeds in SEEDS:
+            left = [i for i, file in enumerate(found) if not file]
+            images = replay(self.pipeline, [captions[i] for i in left], seeds, SAMPLING).float() / 255.0
+            for i, drawn in zip(left, images, strict=True):
+                found[i] = next((file for file, one in self.targets.items() if self._in(drawn, one)), "")
+        return found
+
+    def _in(self, drawn: torch.Tensor, target: Target) -> bool:
+        return bool(self.rule.replicated(drawn, target).any())
+
+
 def find_neighbours(pipeline: StableDiffusionPipeline, planted: tuple[Planted, ...], folder: Path, each: int,
                     seen: set[str], seed: int) -> list[tuple[str, Planted]]:  # fmt: skip
-    """Neighbours of every verbatim and template row.
+    """Neighbours of every verbatim and template row, and one caption for every never-seen row: its own, if it is clean.
 
     Args:
         pipeline: the base, which memorized them.
         planted: the planted table's rows.
         folder: where the table's images lie.
-        each: how many for a row.
+        each: how many for a verbatim or template row.
         seen: captions that are taken or trained on; grows by what is proposed.
 
     Returns:
-        Caption and the row that it neighbours, row by row. Where all that were tried bring the picture back, a warning
+        Caption and the row that it belongs to, row by row. Where all that were tried bring a picture back, a warning
         is given, and the last of them is taken.
     """
     rng = np.random.default_rng([seed, 11])
+    screen = _screen(pipeline, planted, folder)
+    slots = [row for row in planted if row.kind in ("verbatim", "template") for _ in range(each)]
+    slots += [row for row in planted if row.kind == "never_seen"]
+    captions = [row.caption if row.kind == "never_seen" else propose(row, seen, rng) for row in slots]
+    left, proposed = list(range(len(slots))), len(slots)
+    for left_rounds in reversed(range(ROUNDS)):
+        returns = screen.returns([captions[slot] for slot in left])
+        left = [slot for slot, file in zip(left, returns, strict=True) if file]
+        log.info("%d of %d captions bring a planted picture back", len(left), len(returns))
+        if not left or not left_rounds:
+            break
+        proposed += len(left)
+        for slot in left:
+            captions[slot] = propose(slots[slot], seen, rng)
+    if left:
+        log.warning(
+            "whatever the names, captions beside %s bring planted pictures back: raise planting.crowd or "
+            "denoiser.crowd_steps, so that names count",
+            ", ".join(sorted({slots[slot].file for slot in left})),
+        )
+    log.info("%d captions proposed for %d rows", proposed, len(slots))
+    return list(zip(captions, slots, strict=True))
+
+
+def _screen(pipeline: StableDiffusionPipeline, planted: tuple[Planted, ...], folder: Path) -> Screen:
     targets = {row.file: load_target(prompt_of(row, folder), SIDE, SIDE) for row in planted}
     never = [row for row in planted if row.kind == "never_seen"]
-    rule, _ = calibrate(
-        _drawn(pipeline, [row.caption for row in never]).flatten(0, 1), [targets[row.file] for row in never]
-    )
+    images = replay(pipeline, [row.caption for row in never], SEEDS[0], SAMPLING).float() / 255.0
+    rule, _ = calibrate(images.flatten(0, 1), [targets[row.file] for row in never])
     wider = Rule(rule.distance * WIDER, rule.ssim / WIDER if rule.ssim else None, rule.tiles)
-    slots = [row for row in planted if row.kind in ("verbatim", "template") for _ in range(each)]
-    found: dict[int, str] = {}
-    captions: dict[int, str] = {}
-    proposed = 0
-    for _ in range(ROUNDS):
-        captions = {slot: propose(row, seen, rng) for slot, row in enumerate(slots) if slot not in found}
-        images = _drawn(pipeline, list(captions.values()))
-        proposed += len(captions)
-        for (slot, caption), drawn in zip(captions.items(), images, strict=True):
-            if not _comes_back(wider, drawn, targets[slots[slot].file]):
-                found[slot] = caption
-        if len(found) == len(slots):
-            break
-    else:
-        stubborn = sorted({slots[slot].file for slot in captions if slot not in found})
-        log.warning(
-            "whatever the names, %s come back: raise planting.crowd or denoiser.crowd_steps, so that names count",
-            ", ".join(stubborn),
-        )
-    log.info("%d of %d proposed neighbours bring the memorized picture back", proposed - len(found), proposed)
-    return [(found.get(slot, captions.get(slot, "")), row) for slot, row in enumerate(slots)]
-
-
-def _drawn(pipeline: StableDiffusionPipeline, captions: list[str]) -> torch.Tensor:
-    return replay(pipeline, captions, SEEDS, SAMPLING).float() / 255.0
-
-
-def _comes_back(rule: Rule, images: torch.Tensor, target: Target) -> bool:
-    return bool(rule.replicated(images, target).any())
+    return Screen(pipeline, {row.file: targets[row.file] for row in planted if row.copies}, wider)
