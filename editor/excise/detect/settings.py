@@ -11,7 +11,8 @@ from excise.detect.scores import Scoring
 from excise.measures.replication import Rule
 from excise.recipe.fields import Positive, Section
 
-LEAST_CHUNK, MOST_CHUNK, CHUNKS = 16, 4_096, 1_024
+LEAST_CHUNK, USUAL_CHUNK, MOST_CHUNK = 16, 64, 4_096
+FEW_CHUNKS, CHUNKS = 16, 1_024
 
 
 @dataclass(frozen=True)
@@ -139,5 +140,9 @@ class AuditSettings:
 
 
 def chunk_size(captions: int) -> int:
-    """Captions of one partial result: it depends on the table alone, so that any number of processes has the same."""
-    return min(MOST_CHUNK, max(LEAST_CHUNK, -(-captions // CHUNKS)))
+    """Captions of one partial result: it depends on the table alone, so that any number of processes has the same.
+
+    A small table is dealt to some processes, a usual one fills their batches, and a large one is in not too many files.
+    """
+    usual = min(USUAL_CHUNK, captions // FEW_CHUNKS)
+    return min(MOST_CHUNK, max(LEAST_CHUNK, usual, -(-captions // CHUNKS)))
