@@ -7,7 +7,7 @@ from collections.abc import Collection
 from PIL import Image
 
 from excise.prompts.questions import JUDGED, SHOWN, Place, Question
-from excise.report.sheet import MODELS, first_images, sheet, spread
+from excise.report.sheet import MODELS, first_images, sheet, spaced
 from excise.run.layout import Run
 from excise.run.results import read_measures
 
@@ -37,7 +37,7 @@ def before_after(run: Run, memorized: bool) -> Image.Image:
     questions = pictured(measures.sets, memorized)
     rows = []
     for question in questions:
-        columns = spread(len(measures.sets[question.key].prompts))
+        columns = spaced(len(measures.sets[question.key].prompts))
         for name in (name for name in MODELS if name in measures.models):
             rows.append((MODELS[name], first_images(run, name, question, columns)))
     return sheet(rows)

@@ -39,7 +39,7 @@ def first_images(run: Run, name: str, question: Question, columns: Sequence[int]
     return [read_prompt(path, i)[0].permute(1, 2, 0).numpy() for i in columns]
 
 
-def spread(count: int) -> list[int]:
+def spaced(count: int) -> list[int]:
     """At most eight of ``count`` places, evenly."""
     return list(range(0, count, max(1, count // COLUMNS)))[:COLUMNS]
 
@@ -50,7 +50,7 @@ def run_sheet(run: Run, sets: PromptSets) -> Image.Image:
     """
     models, asked = read_measures(run).models, questions_of(sets)
     shown = next(question for question in (*SHOWN, JUDGED) if question in asked and question != NEVER_SEEN)
-    columns = spread(len(asked[shown]))
+    columns = spaced(len(asked[shown]))
     rows = [(MODELS[name], first_images(run, name, shown, columns)) for name in MODELS if name in models]
     if shown == JUDGED:
         return sheet(rows)
