@@ -67,6 +67,10 @@ def quick(recipe: Recipe, name: str) -> Section:
     return found.model_copy(update={key: value for key, value in QUICK.items() if key in type(found).model_fields})
 
 
+DRAWN = 3
+"""Variants, the first of them, of which pictures are drawn; the others differ by what an edit reads."""
+
+
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     """Recipes that between them use every option that makes a stage read another key."""
     save_judge(Judge(QUESTIONS), folder / "judge")
@@ -80,8 +84,8 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     return [
         plain,
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
-        changed(replayed, "edit", method="project", project=ProjectEdit(cost=0.5, threshold=1e-6)),
         changed(replayed, "edit", method="unlearn", unlearn=UnlearnEdit(steps=1, kept_rows=1, pictures=1)),
+        changed(replayed, "edit", method="project", project=ProjectEdit(cost=0.5, threshold=1e-6)),
         changed(
             replayed,
             "edit",
@@ -102,7 +106,7 @@ def reads(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict
         run = folder / str(number)
         run.mkdir()
         JobRecord().save(context_of(recipe, run).run)
-        for name in NAMES:
+        for name in NAMES if number < DRAWN else NAMES[: NAMES.index("edit") + 1]:
             context = context_of(recipe, run, sets)
             context.__dict__.update(base=Checkpoint.open(recipe.model.path))  # the job has opened it
             with traced(recipe, sets) as seen:
