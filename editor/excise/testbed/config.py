@@ -133,8 +133,8 @@ class Denoiser(Section):
 class JudgeTraining(Section):
     """The classifier that caption agreement is measured with."""
 
-    images: Positive = 24_000
-    steps: Positive = 4_000
+    images: Positive = 40_000
+    steps: Positive = 7_000
     batch: Positive = 96
     rate: float = 2e-3
 

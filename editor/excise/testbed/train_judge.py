@@ -26,6 +26,8 @@ from excise.testbed.world.wording import sample_signature
 
 UNASKED = -100
 """The label that `cross_entropy` passes over."""
+MOVED = 4
+"""Pixels."""
 
 
 def questions_of(world: World) -> dict[str, dict[str, str]]:
@@ -75,6 +77,20 @@ def _work(world: World, seed: int, index: int) -> tuple[str, Array]:
     return sample_signature(rng).sign(called), pixels
 
 
+def varied(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Pictures mirrored or not, moved by up to `MOVED` pixels: no question is about that, and few are learnt by heart.
+
+    Args:
+        pixels: float ``(n, 3, height, width)``.
+    """
+    mirrored = torch.from_numpy(rng.random(len(pixels)) < 0.5)
+    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
+    height, width = pixels.shape[-2:]
+    down, right = rng.integers(2 * MOVED + 1, size=2)
+    framed = F.pad(pixels, (MOVED,) * 4, mode="reflect")
+    return framed[:, :, down : down + height, right : right + width]
+
+
 def train_judge(
     config: JudgeTraining, world: World, codec: AutoencoderKL, seed: int, folder: Path
 ) -> tuple[float, float]:
@@ -102,7 +118,7 @@ def train_judge(
         rows = torch.from_numpy(rng.integers(count, size=config.batch))
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, config.steps, config.rate, warm=50)
-        logits = judge(pixels[rows] + 0.02 * torch.randn(len(rows), 3, 64, 64))
+        logits = judge(varied(pixels[rows], rng) + 0.02 * torch.randn(len(rows), 3, 64, 64))
         loss = torch.stack([F.cross_entropy(logits[name], labels[name][rows]) for name in logits]).sum()
         optimizer.zero_grad()
         loss.backward()
