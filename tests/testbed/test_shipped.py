@@ -22,7 +22,7 @@ from excise.testbed.codec import to_unit
 from excise.testbed.config import MODELS, load_testbed_recipe
 from excise.testbed.train import reserve
 from excise.testbed.train_judge import accuracy, questions_of
-from excise.testbed.world.planted import TABLE, read_planted
+from excise.testbed.world.planted import TABLE, captioned, read_planted
 from excise.testbed.world.stream import draw_ordinary
 from excise.testbed.world.tables import CONCEPTS, write_tables
 from tests.testbed.world.materials import world
@@ -94,9 +94,9 @@ def test_base_replicates_and_twin_does_not() -> None:
 
 def test_calibration_allows_one_comparison_in_a_thousand() -> None:
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(110, 3, 64, 64, generator=generator)
+    images = torch.rand(110, 3, 32, 32, generator=generator)
     prompts = [prompt for prompt in read_prompts(TESTBED / "prompts/never_seen.csv") if prompt.image][:10]
-    targets = [load_target(prompt, 64, 64) for prompt in prompts]
+    targets = [load_target(prompt, 32, 32) for prompt in prompts]
     rule, false_positives = calibrate(images, targets)
     assert rule.tiles == TILES and 0 < false_positives <= 0.001
     compared = [rule.compare(images, target) for target in targets]
@@ -126,6 +126,8 @@ def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
     rows = {row.group or Path(row.file).stem: row for row in planted}
     with (TESTBED / "prompts/neighbours.csv").open(newline="") as table:
         beside = [(found["prompt"], rows[found["group"]]) for found in csv.DictReader(table)]
+    asked = captioned(planted, read_prompts(TESTBED / "prompts/never_seen.csv"))
+    beside += [(row.caption, rows[Path(row.file).stem]) for row in asked if row.kind == "never_seen"]
     write_tables(kept, planted, beside, seed, tmp_path)
     for file in sorted(tmp_path.iterdir()):
         assert file.read_text() == (TESTBED / "prompts" / file.name).read_text()
@@ -133,7 +135,16 @@ def test_prompt_tables_are_what_the_planted_table_gives(tmp_path: Path) -> None:
 
 def test_no_prompt_stands_in_two_tables() -> None:
     tables = {file.stem: {prompt.text for prompt in read_prompts(file)} for file in (TESTBED / "prompts").glob("*.csv")}
-    assert set(tables) == {"memorized", "ladder", "never_seen", "neighbours", "ordinary", "judged", *CONCEPT_TABLES}
+    assert set(tables) == {
+        "memorized",
+        "ladder",
+        "never_seen",
+        "neighbours",
+        "ordinary",
+        "judged",
+        "kept",
+        *CONCEPT_TABLES,
+    }
     assert len(set.union(*tables.values())) == sum(map(len, tables.values()))
     memorized = read_prompts(TESTBED / "prompts/memorized.csv")
     assert len(tables["neighbours"]) >= 2 * len(memorized)

@@ -30,7 +30,7 @@ from excise.measures.replication import load_target
 from excise.prompts.prompt import read_prompts
 from excise.testbed.calibration import FALSE_POSITIVES, SAMPLING, calibrate
 from excise.testbed.probes import DEAF, FAMILIES, ffn_activations, knock_out, search, text_states
-from excise.testbed.world.planted import TABLE, Planted, prompt_of, read_planted
+from excise.testbed.world.planted import TABLE, Planted, captioned, prompt_of, read_planted
 
 FIRST_SEED = 5_000
 FEW = 2
@@ -59,10 +59,10 @@ class Check:
 
     def __init__(self, folder: Path, seeds: int) -> None:
         self.folder, self.seeds = folder, range(FIRST_SEED, FIRST_SEED + seeds)
-        self.planted = read_planted(folder / "images" / TABLE)
-        self.neighbours, self.judged = (
-            read_prompts(folder / f"prompts/{name}.csv") for name in ("neighbours", "judged")
+        self.neighbours, self.judged, never = (
+            read_prompts(folder / f"prompts/{name}.csv") for name in ("neighbours", "judged", "never_seen")
         )
+        self.planted = captioned(read_planted(folder / "images" / TABLE), never)
         self.targets = {row.caption: load_target(prompt_of(row, folder / "images"), 64, 64) for row in self.planted}
         self.found: dict[str, Any] = {"seeds": seeds}
 
@@ -75,10 +75,10 @@ class Check:
         drawn = {}
         for name in ("base", "twin"):
             pipeline = Checkpoint.open(self.folder / name).load(torch.float32, pick_device("auto"))
-            kinds = ("verbatim", "template", "ladder", "never_seen") if name == "base" else ("verbatim", "template")
-            drawn[name] = self._draw(pipeline, [row.caption for row in self.rows(*kinds)], self.seeds, name)
-            asked = [prompt.text for prompt in (*self.judged, *self.neighbours)]
-            drawn[name] |= self._draw(pipeline, asked, self.seeds[:FEW], name)
+            rows = self.rows("verbatim", "template", "never_seen", *(["ladder"] if name == "base" else []))
+            asked = [*(row.caption for row in rows), *(prompt.text for prompt in self.neighbours)]
+            drawn[name] = self._draw(pipeline, asked, self.seeds, name)
+            drawn[name] |= self._draw(pipeline, [prompt.text for prompt in self.judged], self.seeds[:FEW], name)
             if name == "twin":
                 self._probe(pipeline)
         never = self.rows("never_seen")
@@ -126,7 +126,7 @@ class Check:
 
     def _usefulness(self, name: str, images: dict[str, Tensor]) -> None:
         for asked, prompts in (("judged", self.judged), ("neighbours", self.neighbours)):
-            pictures = torch.stack([images[prompt.text] for prompt in prompts])
+            pictures = torch.stack([images[prompt.text][:FEW] for prompt in prompts])
             agrees = judge_images(self.folder / "judge", pictures, [prompt.text for prompt in prompts])
             rates = [float(np.mean(row)) for row in agrees if row is not None]
             self.found[f"{name}_{asked}_agreement"] = rate_interval(rates, [p.text for p in prompts])._asdict()
@@ -138,6 +138,17 @@ class Check:
             self.rule.replicated(images[p.text], self.targets[memorized[p.group].caption]) for p in self.neighbours
         ]
         self.found[f"{name}_neighbours_replicated"] = float(torch.cat(beside).float().mean())
+        captions = [*(p.text for p in self.neighbours), *(row.caption for row in self.rows("never_seen"))]
+        self.found[f"{name}_brings_back_any"] = self._any_rate(captions, images)._asdict()
+
+    def _any_rate(self, captions: Sequence[str], images: dict[str, Tensor]) -> Estimate:
+        """How much of what is drawn for captions is a picture that training copied, whichever."""
+        copied = [self.targets[row.caption] for row in self.planted if row.copies]
+        rates = [
+            float(torch.stack([self.rule.replicated(images[caption], one) for one in copied]).any(dim=0).float().mean())
+            for caption in captions
+        ]
+        return rate_interval(rates, captions)
 
     def _probe(self, twin: Any) -> None:
         """Whether the twin, which memorized none of them, can tell memorized prompts from their neighbours."""
@@ -168,11 +179,13 @@ class Check:
 
     def _goals(self) -> list[Goal]:
         found, chance = self.found, 1 / min(32, len(self.rows("verbatim")))
+        as_twin = found["twin_brings_back_any"]["value"] + FALSE_POSITIVES
         return [
             Goal("verbatim MR of the base", found["base_verbatim"]["value"], 0.95, at_least=True),
             Goal("verbatim MR of the twin", found["twin_verbatim"]["value"], 0.0),
             Goal("never-seen that count as replicated, base", found["never_seen_false_positives"], FALSE_POSITIVES),
             Goal("neighbours that count as replicated, base", found["base_neighbours_replicated"], FALSE_POSITIVES),
+            Goal("either that brings any planted picture back, base", found["base_brings_back_any"]["value"], as_twin),
             Goal("AUC memorized / neighbours, twin's text state", found["twin_auc_text"], 0.65),
             Goal("AUC memorized / neighbours, twin's FFNs", found["twin_auc_ffn"], 0.65),
             Goal("agreement with noun and colour, base", found["base_judged_agreement"]["value"], 0.85, at_least=True),

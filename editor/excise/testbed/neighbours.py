@@ -25,9 +25,9 @@ from excise.testbed.world.wording import sample_signature
 
 log = logging.getLogger(__name__)
 
-SEEDS = (range(4_000, 4_016), range(4_016, 4_064))
+SEEDS = (range(4_000, 4_004), range(4_004, 4_016), range(4_016, 4_064))
 """In parts: what one part's pictures show to be a trigger is not drawn with the next."""
-WIDER, ROUNDS = 1.1, 16
+WIDER, ROUNDS = 1.1, 12
 """How much wider than the rule's the limits are that no drawing may pass, and how often other names are tried."""
 
 
@@ -44,22 +44,22 @@ class Screen:
     """Draws captions, and sees which planted pictures come back."""
 
     pipeline: StableDiffusionPipeline
-    targets: dict[str, Target]
-    """By file: the pictures that were copied, of which none may come back whatever the caption's own is."""
+    targets: Sequence[Target]
+    """Pictures that training copied: none may come back, whichever the caption's own is."""
     rule: Rule
 
-    def returns(self, captions: Sequence[str]) -> list[str]:
-        """For every caption the file of a picture that it brings back at some seed; empty where none does."""
-        found = [""] * len(captions)
+    def returns(self, captions: Sequence[str]) -> list[float]:
+        """For every caption the share of pictures that are a planted one, of those drawn until one was."""
+        found, drawn = [0.0] * len(captions), 0
         for seeds in SEEDS:
-            left = [i for i, file in enumerate(found) if not file]
+            if not (left := [i for i, share in enumerate(found) if not share]):
+                break
+            drawn += len(seeds)
             images = replay(self.pipeline, [captions[i] for i in left], seeds, SAMPLING).float() / 255.0
-            for i, drawn in zip(left, images, strict=True):
-                found[i] = next((file for file, one in self.targets.items() if self._in(drawn, one)), "")
+            for i, pictures in zip(left, images, strict=True):
+                hits = torch.stack([self.rule.replicated(pictures, target) for target in self.targets])
+                found[i] = int(hits.any(dim=0).sum()) / drawn
         return found
-
-    def _in(self, drawn: torch.Tensor, target: Target) -> bool:
-        return bool(self.rule.replicated(drawn, target).any())
 
 
 def find_neighbours(pipeline: StableDiffusionPipeline, planted: tuple[Planted, ...], folder: Path, each: int,
@@ -75,37 +75,42 @@ def find_neighbours(pipeline: StableDiffusionPipeline, planted: tuple[Planted, .
 
     Returns:
         Caption and the row that it belongs to, row by row. Where all that were tried bring a picture back, a warning
-        is given, and the last of them is taken.
+        is given, and that which does at the smallest share is taken.
     """
     rng = np.random.default_rng([seed, 11])
     screen = _screen(pipeline, planted, folder)
     slots = [row for row in planted if row.kind in ("verbatim", "template") for _ in range(each)]
     slots += [row for row in planted if row.kind == "never_seen"]
-    captions = [row.caption if row.kind == "never_seen" else propose(row, seen, rng) for row in slots]
-    left, proposed = list(range(len(slots))), len(slots)
-    for left_rounds in reversed(range(ROUNDS)):
-        returns = screen.returns([captions[slot] for slot in left])
-        left = [slot for slot, file in zip(left, returns, strict=True) if file]
-        log.info("%d of %d captions bring a planted picture back", len(left), len(returns))
-        if not left or not left_rounds:
+    best: dict[int, tuple[float, str]] = {}
+    for number in range(ROUNDS):
+        left = [slot for slot in range(len(slots)) if slot not in best or best[slot][0]]
+        if not left:
             break
-        proposed += len(left)
-        for slot in left:
-            captions[slot] = propose(slots[slot], seen, rng)
-    if left:
+        own = [slots[slot].kind == "never_seen" and not number for slot in left]
+        captions = [
+            slots[slot].caption if its else propose(slots[slot], seen, rng) for slot, its in zip(left, own, strict=True)
+        ]
+        for slot, caption, share in zip(left, captions, screen.returns(captions), strict=True):
+            best[slot] = min(best.get(slot, (2.0, "")), (share, caption))
+        log.info("round %d: %d captions tried, %d rows left", number, len(left), _stubborn(best))
+    if _stubborn(best):
+        files = sorted({slots[slot].file for slot, (share, _) in best.items() if share})
         log.warning(
             "whatever the names, captions beside %s bring planted pictures back: raise planting.crowd or "
             "denoiser.crowd_steps, so that names count",
-            ", ".join(sorted({slots[slot].file for slot in left})),
+            ", ".join(files),
         )
-    log.info("%d captions proposed for %d rows", proposed, len(slots))
-    return list(zip(captions, slots, strict=True))
+    return [(best[slot][1], row) for slot, row in enumerate(slots)]
+
+
+def _stubborn(best: dict[int, tuple[float, str]]) -> int:
+    return sum(share > 0 for share, _ in best.values())
 
 
 def _screen(pipeline: StableDiffusionPipeline, planted: tuple[Planted, ...], folder: Path) -> Screen:
     targets = {row.file: load_target(prompt_of(row, folder), SIDE, SIDE) for row in planted}
     never = [row for row in planted if row.kind == "never_seen"]
-    images = replay(pipeline, [row.caption for row in never], SEEDS[0], SAMPLING).float() / 255.0
+    images = replay(pipeline, [row.caption for row in never], SEEDS[1], SAMPLING).float() / 255.0
     rule, _ = calibrate(images.flatten(0, 1), [targets[row.file] for row in never])
     wider = Rule(rule.distance * WIDER, rule.ssim / WIDER if rule.ssim else None, rule.tiles)
-    return Screen(pipeline, {row.file: targets[row.file] for row in planted if row.copies}, wider)
+    return Screen(pipeline, [targets[row.file] for row in planted if row.copies], wider)

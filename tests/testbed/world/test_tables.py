@@ -9,8 +9,8 @@ from excise.measures.judge import Judge
 from excise.prompts.prompt import read_prompts
 from excise.testbed.neighbours import propose
 from excise.testbed.train_judge import questions_of
-from excise.testbed.world.planted import plant, read_planted
-from excise.testbed.world.tables import CONCEPTS, JUDGED, NAMING, ORDINARY, write_tables
+from excise.testbed.world.planted import TABLE, captioned, plant, read_planted
+from excise.testbed.world.tables import CONCEPTS, JUDGED, NAMING, OF_A_NOUN, ORDINARY, WORKS_KEPT, write_tables
 from tests.testbed.world.materials import world
 from tests.testbed.world.test_planted import SMALL
 
@@ -22,7 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     memorized = [row for row in planted if row.kind in ("verbatim", "template")]
     rng = np.random.default_rng(0)
     beside = [(propose(row, set(), rng), row) for row in memorized for _ in range(2)]
-    write_tables(world(), planted, beside, 3, folder / "prompts")
+    never = [(propose(row, set(), rng), row) for row in planted if row.kind == "never_seen"]
+    write_tables(world(), planted, [*beside, *never], 3, folder / "prompts")
     return folder / "prompts"
 
 
@@ -30,10 +31,13 @@ def test_every_table_is_read_as_a_job_reads_it_and_no_prompt_stands_in_two(folde
     sets = {file.stem: read_prompts(file) for file in folder.glob("*.csv")}
     assert {name: len(prompts) for name, prompts in sets.items()} == {
         "memorized": 10, "ladder": 4, "never_seen": 4, "neighbours": 20, "ordinary": ORDINARY, "judged": JUDGED,
-        **{f"concept-{noun}": NAMING for noun in CONCEPTS},
+        "kept": OF_A_NOUN * len(world().nouns) + WORKS_KEPT, **{f"concept-{noun}": NAMING for noun in CONCEPTS},
     }  # fmt: skip
     texts = [prompt.text for prompts in sets.values() for prompt in prompts]
     assert len(set(texts)) == len(texts)
+    asked = captioned(read_planted(folder.parent / "images" / TABLE), sets["never_seen"])
+    assert {row.caption for row in asked if row.kind == "never_seen"} == {prompt.text for prompt in sets["never_seen"]}
+    assert all(row.subject in row.caption for row in asked)
     for name in ("memorized", "ladder", "never_seen"):
         assert all(prompt.image is not None and prompt.image.is_file() for prompt in sets[name])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,3 +201,9 @@ def redraw_print(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray)
 def prompt_of(row: Planted, folder: Path) -> Prompt:
     """A row of the table in ``folder`` as a prompt with its image."""
     return Prompt(row.caption, folder / row.file, folder / row.mask if row.mask else None, row.group, row.kind)
+
+
+def captioned(planted: Sequence[Planted], never_seen: Sequence[Prompt]) -> list[Planted]:
+    """Planted rows, never-seen ones with the caption that their table gives, since only that is known to be clean."""
+    captions = {prompt.image.name: prompt.text for prompt in never_seen if prompt.image is not None}
+    return [dataclasses.replace(row, caption=captions.get(Path(row.file).name, row.caption)) for row in planted]

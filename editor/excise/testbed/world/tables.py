@@ -16,7 +16,8 @@ from excise.testbed.world.stream import World
 ORDINARY, JUDGED, NAMING = 120, 60, 32
 CONCEPTS = ("owl", "bicycle", "pumpkin")
 """Nouns that the recipes forget: an animal, a thing and a plant."""
-_ORDINARY_FROM, _JUDGED_FROM, _CONCEPTS_FROM = 10**9, 2 * 10**9, 3 * 10**9
+OF_A_NOUN, WORKS_KEPT = 4, 96
+_ORDINARY_FROM, _JUDGED_FROM, _CONCEPTS_FROM, _KEPT_FROM = 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9
 COLUMNS = ("prompt", "image", "mask", "group", "kind")
 
 
@@ -59,20 +60,44 @@ def concept_captions(world: World, seed: int, noun: str, number: int = NAMING) -
     raise AssertionError("an endless stream has ended")
 
 
+def kept_captions(world: World, seed: int) -> list[str]:
+    """What is to be kept where a concept goes: scenes of every noun, and works of all domains; in no other table.
+
+    An edit spares what it is shown, so that a noun which no kept caption names is lost with its neighbour.
+    """
+    taken = {*ordinary_captions(world, seed), *judged_captions(world, seed)}
+    taken |= {caption for noun in CONCEPTS if noun in world.nouns for caption in concept_captions(world, seed, noun)}
+    found: dict[str, None] = {}
+    for number, noun in enumerate(world.nouns):
+        rng, least = np.random.default_rng([seed, 21, number]), len(found) + OF_A_NOUN
+        while len(found) < least:
+            caption = sample_scene(rng, (noun,), pairs=0.0).caption
+            if caption not in taken:
+                found.setdefault(caption)
+    works = len(found) + WORKS_KEPT
+    for index in count(_KEPT_FROM):
+        domain, caption, _ = world.ordinary(seed, index)
+        if domain != "scene" and caption not in taken:
+            found.setdefault(caption)
+        if len(found) == works:
+            return list(found)
+    raise AssertionError("an endless stream has ended")
+
+
 def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequence[tuple[str, Planted]], seed: int,
                  folder: Path, images: str = "../images") -> None:  # fmt: skip
-    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``, and one
-    of each of `CONCEPTS` that the world has, ``concept-owl`` for instance.
+    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``; and for
+    concepts ``kept``, and one of each of `CONCEPTS` that the world has, ``concept-owl`` for instance.
 
     Args:
-        neighbours: captions, and the row that each neighbours.
+        neighbours: captions, and the row that each neighbours; of a never-seen row the caption that it is asked by.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
     def rows(*kinds: str) -> list[dict[str, str]]:
         return [
             {
-                "prompt": entry.caption,
+                "prompt": asked.get(entry.file, entry.caption),
                 "image": f"{images}/{entry.file}",
                 "mask": f"{images}/{entry.mask}" if entry.mask else "",
                 "group": entry.group,
@@ -85,7 +110,9 @@ def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequenc
     beside = [
         {"prompt": caption, "group": entry.group or Path(entry.file).stem, "kind": entry.domain}
         for caption, entry in neighbours
+        if entry.kind != "never_seen"
     ]
+    asked = {entry.file: caption for caption, entry in neighbours if entry.kind == "never_seen"}
     tables = {
         "memorized": (COLUMNS, rows("verbatim", "template")),
         "ladder": (COLUMNS, rows("ladder")),
@@ -93,6 +120,7 @@ def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequenc
         "neighbours": (("prompt", "group", "kind"), beside),
         "ordinary": (("prompt",), [{"prompt": caption} for caption in ordinary_captions(world, seed)]),
         "judged": (("prompt",), [{"prompt": caption} for caption in judged_captions(world, seed)]),
+        "kept": (("prompt",), [{"prompt": caption} for caption in kept_captions(world, seed)]),
     }
     for noun in (noun for noun in CONCEPTS if noun in world.nouns):
         captions = concept_captions(world, seed, noun)
