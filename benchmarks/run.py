@@ -1,6 +1,7 @@
 """``make bench``: what collecting costs. Prints a table and writes ``runs/bench.json``.
 
-* overhead: time of collect over that of the same bare denoiser calls, runs in turn, median of the paired ratios;
+* overhead: time of collect over that of the same bare denoiser calls, runs in turn, median of the paired ratios; for
+  what masks are made from, and with second moments, which edits in closed form are fitted on;
 * calls: denoiser calls of the plain approach over those of ours, and whether both end in the same mask, bit for bit;
 * memory: peak of each approach, each in a process of its own.
 """
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from excise.files.writing import write_json, write_tensors
 from excise.recipe import Recipe, load_recipe
 from excise.stages.collect import collect_chunk
 
-GOALS = {"overhead": 1.05, "fewer_calls": 9.0}
+GOALS = {"overhead": 1.05, "overhead_with_moments": 1.15, "fewer_calls": 9.0}
+DEMANDS = {"overhead": PUBLISHED, "overhead_with_moments": replace(PUBLISHED, fitted=("second_moment",))}
 
 
 @dataclass(frozen=True)
@@ -61,32 +63,32 @@ class Setting:
         )
 
 
-def overhead(recipe: Recipe, limit: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """Collect a chunk, with its sums written to disk, and the bare calls of the same chunk, in turn."""
+def overhead(name: str, recipe: Recipe, limit: int, repeats: int, folder: Path) -> dict[str, Any]:
+    """Collect a chunk of one of `DEMANDS`, with its sums written to disk, and its bare calls, in turn."""
     pipeline, sites = load(recipe)
     chunk = chunks_of(recipe, memorized_texts(recipe, limit))[0]
 
     def collect() -> None:
-        write_tensors(folder / "chunk.safetensors", collect_chunk(recipe, pipeline, sites, chunk, PUBLISHED))
+        write_tensors(folder / "chunk.safetensors", collect_chunk(recipe, pipeline, sites, chunk, DEMANDS[name]))
 
     both = {"collect": collect, "bare": lambda: run_bare(recipe, pipeline, chunk)}
     seconds: dict[str, list[float]] = {name: [] for name in both}
-    for name in both:
-        both[name]()  # once unmeasured: first calls allocate
+    for approach in both.values():
+        approach()  # once unmeasured: first calls allocate
     for _ in range(repeats):
-        for name, approach in both.items():
+        for label, approach in both.items():
             started = time.perf_counter()
             approach()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[label].append(time.perf_counter() - started)
     ratios = [ours / bare for ours, bare in zip(seconds["collect"], seconds["bare"], strict=True)]
     return {
         "ratio": round(statistics.median(ratios), 4),
         "ratios": [round(ratio, 4) for ratio in ratios],
-        "seconds": {name: round(statistics.median(times), 4) for name, times in seconds.items()},
+        "seconds": {label: round(statistics.median(times), 4) for label, times in seconds.items()},
         "prompts": len(chunk.texts),
         "calls": recipe.collect.calls,
-        "goal": GOALS["overhead"],
-        "reached": statistics.median(ratios) <= GOALS["overhead"],
+        "goal": GOALS[name],
+        "reached": statistics.median(ratios) <= GOALS[name],
     }
 
 
@@ -129,13 +131,13 @@ def benchmark(setting: Setting, repeats: int) -> dict[str, Any]:
             for label, (approach, size) in plan.items()
         }
         compared = {label: differing(masks["plain"], masks[label]) for label in masks if label != "plain"}
-        overheads = overhead(recipe, setting.prompts, repeats, folder)
+        overheads = {name: overhead(name, recipe, setting.prompts, repeats, folder) for name in DEMANDS}
     fewer = costs["plain"]["image_calls"] / costs["ours at batch 1"]["image_calls"]
     return {
         "recipe": recipe.name,
         "setting": {name: value for name, value in asdict(setting).items() if name != "recipe"},
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count()},
-        "overhead": overheads,
+        **overheads,
         "approaches": costs,
         "fewer_calls": {
             "factor": round(fewer, 2),
@@ -172,8 +174,9 @@ def show(found: dict[str, Any], console: Console) -> None:
         cells = (str(cost[key]) for key in ("calls", "image_calls", "seconds", "peak_mib"))
         table.add_row(name, *cells, "same bits" if compared and compared["identical"] else mask)
     console.print(table)
-    over, fewer = found["overhead"], found["fewer_calls"]
-    console.print(f"collect over bare calls: {over['ratio']:.3f} (goal: at most {over['goal']})")
+    for name, what in (("overhead", "collect"), ("overhead_with_moments", "with second moments")):
+        console.print(f"{what} over bare calls: {found[name]['ratio']:.3f} (goal: at most {found[name]['goal']})")
+    fewer = found["fewer_calls"]
     console.print(f"fewer calls than the plain approach: {fewer['factor']:.2f}x (goal: at least {fewer['goal']:g}x)")
     for steps, factors in found["whole_job"].items():
         said = ", ".join(f"{factor:.2f}x {name}" for name, factor in factors.items())
