@@ -74,7 +74,15 @@ def build(folder: Path) -> Path:
     return folder
 
 
-def write_recipe(folder: Path, base: Path, pixels: int) -> Path:
+OTHER_EDITS = {
+    "project": '[edit]\nmethod = "project"\n[edit.project]\nfilter = 10.0',
+    "unlearn": '[edit]\nmethod = "unlearn"\n[edit.unlearn]\nscope = "all"\nsteps = 1\npictures = 2\nstand_ins = 1\n'
+    "kept_rows = 1\nmemorized_rows = 1\ngradient_checkpointing = true",
+}
+"""Made once each, for their time and memory; of a training one step of the fewest rows."""
+
+
+def write_recipe(folder: Path, base: Path, pixels: int, edit: str = "") -> Path:
     """A recipe and its tables in ``folder``: ten memorized prompts in two groups, two calls."""
     tables = {
         "memorized": [f"a {word} on a table" for word in WORDS],
@@ -100,18 +108,27 @@ def write_recipe(folder: Path, base: Path, pixels: int) -> Path:
         "[verdict]",
         *(f'{name} = "unchecked"' for name in ("base_replication", "false_positives", "agreement_drop", "drift")),
         '[release]\nlicense = "mit"',
+        OTHER_EDITS.get(edit, ""),
     ]
-    path = folder / "recipe.toml"
+    path = folder / f"recipe{edit}.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
+MEASURED = """
+import atexit, resource, sys
+atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))
+from excise.cli import main
+main(sys.argv[1:])
+"""
+
+
 def command(*arguments: object) -> dict[str, Any]:
-    """Run ``excise`` in a process of its own: seconds and peak memory."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, time.monotonic()
-    subprocess.run([sys.executable, "-m", "excise", *map(str, arguments)], check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"seconds": time.monotonic() - started, "peak_gib": peak * 1024 / GIB if peak > before else None}
+    """Run ``excise`` in a process of its own: seconds and its peak memory."""
+    started = time.monotonic()
+    words = [sys.executable, "-c", MEASURED, *map(str, arguments)]
+    done = subprocess.run(words, check=True, stderr=subprocess.PIPE, text=True)
+    return {"seconds": time.monotonic() - started, "peak_gib": int(done.stderr.splitlines()[-1]) * 1024 / GIB}
 
 
 EDIT = """
@@ -185,14 +202,6 @@ def verify_over_sha256sum(release: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-MEASURED = """
-import atexit, resource, sys
-atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))
-from excise.cli import main
-main(sys.argv[1:])
-"""
-
-
 def overhead(base: Path, pixels: int, rounds: int) -> list[float]:
     """Time of a hooked UNet forward pass over that of a bare one, pair by pair, in alternating order."""
     from diffusers import UNet2DConditionModel
@@ -258,6 +267,10 @@ def main() -> None:
         }
     found["to release"] = command("run", recipe, "--out", run)
     found["verify"] = verify_over_sha256sum(run / "release", 3)
+    for name in OTHER_EDITS:
+        other, out = write_recipe(folder, base, given.pixels, name), folder / f"run-{name}"
+        found[f"to collect, {name}"] = command("run", other, "--out", out, "--until", "collect")
+        found[f"to edit, {name}"] = command("run", other, "--out", out, "--until", "edit")
     ratios = overhead(base, given.pixels, given.rounds)
     found["hooked over bare"] = {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
     (folder / "fullsize.json").write_text(json.dumps(found, indent=1) + "\n")
