@@ -156,7 +156,7 @@ def test_the_judge_reads_scenes_of_fresh_renders_right_and_most_domains() -> Non
     assert judge.labels.questions == questions_of(world())
     with torch.no_grad():
         scenes, works = accuracy(judge, captions, to_unit(images) / 2 + 0.5)
-    assert scenes >= 0.99 and works >= 0.95
+    assert scenes >= 0.99 and works >= 0.97
 
 
 def test_captions_that_usefulness_is_judged_by_can_be_judged() -> None:
