@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import run, scan
+from benchmarks import rows, run, scan
+from excise.errors import ExciseError
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, Sampling
 from tests.jobs import write_recipe
@@ -57,3 +58,29 @@ def test_a_scan_is_held_against_its_own_calls(tiny_checkpoint: Path) -> None:
     assert found["calls"] == 3 and found["captions"] == 40, "40 captions in batches of 16, one call each"
     assert found["ratio"] > 1.0 and found["seconds"] > found["inside_the_denoiser"] > 0.0
     assert list(found["peak_mib"]) == [40]
+
+
+def test_rows_stand_side_by_side_where_they_were_attacked_alike(tmp_path: Path) -> None:
+    def row(name: str, steps: int, **rates: float) -> str:
+        found = [
+            {"attack": attack.replace("_", "/"), "rate": {"value": rate, "interval": [rate / 2, 1.0]}}
+            for attack, rate in rates.items()
+        ]
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps({"settings": steps, "tables": {"memorized": "abc"}, "brought_back": found}))
+        return f"{name}={file}"
+
+    base = row("base", 50, replay=1.0, embedding_caption_1=0.5, embedding_caption_50=1.0)
+    twin = row("twin", 50, replay=0.0, embedding_caption_1=0.0)
+    found = rows.read([base, twin])
+    assert rows.table(found).splitlines() == [
+        "| attack | base | twin |",
+        "| --- | --- | --- |",
+        "| replay | 100 % [50–100] | 0 % [0–100] |",
+        "| embedding/caption/1 | 50 % [25–100] | 0 % [0–100] |",
+        "| embedding/caption/50 | 100 % [50–100] |  |",
+    ]
+    rows.draw(found, tmp_path / "curve.svg")
+    assert (tmp_path / "curve.svg").stat().st_size > 1000
+    with pytest.raises(ExciseError, match="of other settings or tables"):
+        rows.read([base, row("other", 10, replay=0.0)])
