@@ -216,7 +216,7 @@ def test_on_the_testbed_it_finds_the_memorized_image_and_no_other() -> None:
     never = read_prompts(bed / "prompts" / "never_seen.csv")[:3]
     targets = [load_target(prompt, side, side) for prompt in (*prompts, *never)]
     wanted = [Target(prompt, target.image) for prompt, target in zip((*prompts, *prompts), targets, strict=True)]
-    budget = Budget.of(Embedding(steps=10, curve=(10,)), "caption", Sampling(steps=20, guidance=3.0, batch=64))
+    budget = Budget.of(Embedding(steps=10, curve=(10,)), "caption", Sampling(steps=10, guidance=3.0, batch=64))
     rule = Rule.of(load_recipe(Path("recipes/testbed.toml")).validate_)
     with closing(find(pipeline, wanted, budget)) as search:
         triggers = next(search).triggers

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from excise.checkpoint import Checkpoint
-from excise.diffusion.guided import has_guidance
-from excise.diffusion.tokens import ENCODED
-from excise.errors import ExciseError
 from excise.job.draft import validated
+from excise.job.texts import check_texts
 from excise.measures.replication import Rule
 from excise.mitigations import MITIGATIONS, Mitigating
 from excise.recipe import Validate
@@ -60,14 +58,4 @@ def check_mitigated(checkpoint: Checkpoint) -> None:
     Raises:
         ExciseError: it is never called without the text, or no tokens can be put into its prompts.
     """
-    name = checkpoint.pipeline_class
-    if not has_guidance(name, checkpoint.configuration()):
-        raise ExciseError(
-            f"{checkpoint.folder}: a {name} of this kind is distilled: it is never called without the text, so that "
-            "there is no magnitude to lower"
-        )
-    if name not in ENCODED:
-        raise ExciseError(
-            f"{checkpoint.folder}: a {name} puts instructions or other tokens around a prompt, into which no tokens "
-            f"are put; known are {', '.join(ENCODED)}"
-        )
+    check_texts(checkpoint, "there is no magnitude to lower", "into which no tokens are put")

@@ -10,10 +10,9 @@ from excise.checkpoint import Checkpoint
 from excise.detect.scores import Scoring
 from excise.detect.settings import ScanSettings
 from excise.detect.walks import WalkSettings
-from excise.diffusion.guided import has_guidance
-from excise.diffusion.tokens import ENCODED
 from excise.errors import ExciseError
 from excise.job.draft import asked_sampling, validated
+from excise.job.texts import check_texts
 from excise.prompts.prompt import Prompt, read_prompts
 from excise.recipe import HUB, Model, Sampling, Validate, hub_address
 
@@ -141,14 +140,9 @@ def check_searchable(checkpoint: Checkpoint) -> None:
     Raises:
         ExciseError: it is never called without the text, or its prompts cannot be typed token by token.
     """
-    name = checkpoint.pipeline_class
-    if not has_guidance(name, checkpoint.configuration()):
-        raise ExciseError(
-            f"{checkpoint.folder}: a {name} of this kind is distilled: it is never called without the text, so that no "
-            "prompt has a magnitude to search by; scan a list of captions (excise scan, by the one-step score)"
-        )
-    if name not in ENCODED:
-        raise ExciseError(
-            f"{checkpoint.folder}: a {name} puts instructions or other tokens around a prompt, so that none is "
-            f"searched for; known are {', '.join(ENCODED)}; scan a list of captions (excise scan)"
-        )
+    check_texts(
+        checkpoint,
+        "no prompt has a magnitude to search by",
+        "so that none is searched for",
+        "scan a list of captions (excise scan), which has the one-step score too",
+    )
