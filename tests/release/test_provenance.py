@@ -120,12 +120,12 @@ def parts(content: Any, name: str = "", first: bool = False) -> Iterator[tuple[A
 
 
 def test_no_record_makes_verify_stumble(unsigned: Path) -> None:
-    """Every value in turn replaced by those of other kinds, under a right sha256: a finding, never a traceback."""
+    """Every value in turn replaced by three of other kinds, under a right sha256: a finding, never a traceback."""
     content = content_of(unsigned)
     passed: dict[str, int] = {}
-    for part, key, place in list(parts(content)):
+    for number, (part, key, place) in enumerate(list(parts(content))):
         kept = part[key]
-        for other in OTHERS:
+        for other in OTHERS[number % 2 :: 2]:
             part[key] = other
             write_content(unsigned, content)
             findings = verify(unsigned)

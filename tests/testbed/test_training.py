@@ -15,6 +15,7 @@ from excise.testbed.config import Codec, Denoiser, Text, load_testbed_recipe
 from excise.testbed.corpus import Corpus, batches
 from excise.testbed.denoiser import Training, build_scheduler, build_unet, fork_rate, trunk_rate
 from excise.testbed.text import build_text_encoder, keep_tokenizer, train_tokenizer
+from excise.testbed.train_judge import varied
 
 TEXT = Text(vocabulary=560, length=16, width=32, layers=1, heads=2)
 CODEC = Codec(channels=(8, 8, 8), learnt_channels=6, latent_channels=4)
@@ -153,3 +154,15 @@ def test_a_filter_holds_samples_back_after_the_fork_alone(corpus: Corpus, tmp_pa
     assert plain.loss(rows, 0).item() > 0 and filtered.loss(rows, 0).item() == 0
     filtered.config = filtered.config.model_copy(update={"filter": 1e6})
     assert filtered.loss(rows, 0).item() == pytest.approx(plain.loss(rows, 0).item(), rel=1e-5)
+
+
+def test_scenes_are_never_turned_over_and_works_are() -> None:
+    """A ramp from top to bottom, which mirroring and moving leave one."""
+    ramp = torch.linspace(0, 1, 64)[:, None].expand(200, 3, 64, 64)
+    works = torch.arange(200) < 100
+    seen = varied(ramp, works, np.random.default_rng(0))
+    assert seen.shape == ramp.shape
+    falls = seen[:, 0, 20, 32] > seen[:, 0, 44, 32]
+    flat = (seen[:, 0, 20, 32] - seen[:, 0, 44, 32]).abs() < 0.05
+    assert not falls[~works].any() and not flat[~works].any()
+    assert 15 < int((falls & ~flat)[works].sum()) < 35 and 35 < int(flat[works].sum()) < 65

@@ -93,6 +93,7 @@ def few_proposals() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours, "SEEDS", (range(1), range(1, 2)))
         patch.setattr(neighbours, "ROUNDS", 2)
+        patch.setattr(neighbours, "SAMPLING", neighbours.SAMPLING.model_copy(update={"steps": 2}))
         yield
 
 

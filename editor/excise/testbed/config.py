@@ -134,7 +134,7 @@ class JudgeTraining(Section):
     """The classifier that caption agreement is measured with."""
 
     images: Positive = 40_000
-    steps: Positive = 7_000
+    steps: Positive = 6_000
     batch: Positive = 96
     rate: float = 2e-3
 

@@ -77,18 +77,23 @@ def _work(world: World, seed: int, index: int) -> tuple[str, Array]:
     return sample_signature(rng).sign(called), pixels
 
 
-def varied(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Pictures mirrored or not, moved by up to `MOVED` pixels: no question is about that, and few are learnt by heart.
+def varied(pixels: torch.Tensor, works: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Pictures mirrored or not and moved by up to `MOVED` pixels, works also turned: no question is about that, and few
+    are learnt by heart.
 
     Args:
-        pixels: float ``(n, 3, height, width)``.
+        pixels: float ``(n, 3, side, side)``.
+        works: which of them show works, whose patterns are the same whichever way up: bool ``(n,)``.
     """
-    mirrored = torch.from_numpy(rng.random(len(pixels)) < 0.5)
-    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-    height, width = pixels.shape[-2:]
+    mirrored, overturned, transposed = torch.from_numpy(rng.random((3, len(pixels), 1, 1, 1)) < 0.5)
+    works = works[:, None, None, None]
+    pixels = torch.where(mirrored, pixels.flip(-1), pixels)
+    pixels = torch.where(overturned & works, pixels.flip(-2), pixels)
+    pixels = torch.where(transposed & works, pixels.transpose(-1, -2), pixels)
+    side = pixels.shape[-1]
     down, right = rng.integers(2 * MOVED + 1, size=2)
     framed = F.pad(pixels, (MOVED,) * 4, mode="reflect")
-    return framed[:, :, down : down + height, right : right + width]
+    return framed[:, :, down : down + side, right : right + side]
 
 
 def train_judge(
@@ -112,13 +117,14 @@ def train_judge(
     pixels[:part] = through_codec(codec, images[:part])
     judge = Judge(questions_of(world))
     labels = labels_of(judge, captions)
+    is_work = labels["domain"] != UNASKED
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.rate, weight_decay=0.01)
     rng = np.random.default_rng([seed, 30])
     for step in tqdm(range(config.steps), "judge", mininterval=5):
         rows = torch.from_numpy(rng.integers(count, size=config.batch))
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, config.steps, config.rate, warm=50)
-        logits = judge(varied(pixels[rows], rng) + 0.02 * torch.randn(len(rows), 3, 64, 64))
+        logits = judge(varied(pixels[rows], is_work[rows], rng) + 0.02 * torch.randn(len(rows), 3, 64, 64))
         loss = torch.stack([F.cross_entropy(logits[name], labels[name][rows]) for name in logits]).sum()
         optimizer.zero_grad()
         loss.backward()
