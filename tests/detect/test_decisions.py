@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import false_discovery_control
 
+from excise.detect import settings
 from excise.detect.decisions import decide
 from excise.detect.results import write_scores
 from excise.detect.scoring import CUT, Scored
@@ -55,7 +56,8 @@ def test_decisions_are_those_of_all_scores_at_once(tmp_path: Path) -> None:
     assert np.array_equal(table["magnitude"].to_numpy(), values) and np.allclose(table["q"].to_numpy(), q)
 
 
-def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "USUAL_CHUNK", settings.LEAST_CHUNK)  # so that tables of a test have all their parts
     own, peaks = np.random.default_rng(0), []
     for count in (17_000, 51_000):  # of about a thousand parts each
         folder = tmp_path / str(count)

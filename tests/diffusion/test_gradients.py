@@ -79,7 +79,8 @@ def test_gradients_are_those_of_finite_differences(family: str) -> None:
         moved = {name: value + sign * step * way[name] for name, value in loss.text.items()}
         ends.append(loss.gradient(moved, **given, size=8)[1])
     slopes = torch.stack([sum((whole[name][i] * way[name][i]).sum() for name in way) for i in range(2)])
-    assert torch.allclose((ends[0] - ends[1]) / (2 * step), slopes, rtol=1e-3, atol=1e-10)
+    least = 1e-4 * float(slopes.abs().max())  # a direction may lie across the gradient, and its slope be near nothing
+    assert torch.allclose((ends[0] - ends[1]) / (2 * step), slopes, rtol=1e-3, atol=least)
 
 
 @pytest.mark.parametrize("family", ATTACKED)
