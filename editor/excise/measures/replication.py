@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,10 @@ class Rule:
         if self.ssim is not None and found.any():  # costs the most by far, and most images are not near
             found[found.clone()] = ssim(images[found], target.image, target.mask) >= self.ssim
         return found
+
+    def replicated_any(self, images: Tensor, targets: Iterable[Target]) -> Tensor:
+        """Which of the images ``(images, 3, height, width)`` replicate some of the targets: bool ``(images,)``."""
+        return torch.stack([self.replicated(images, target) for target in targets]).any(dim=0)
 
 
 def _blur(images: Tensor) -> Tensor:

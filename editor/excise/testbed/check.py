@@ -144,10 +144,7 @@ class Check:
     def _any_rate(self, captions: Sequence[str], images: dict[str, Tensor]) -> Estimate:
         """How much of what is drawn for captions is a picture that training copied, whichever."""
         copied = [self.targets[row.caption] for row in self.planted if row.copies]
-        rates = [
-            float(torch.stack([self.rule.replicated(images[caption], one) for one in copied]).any(dim=0).float().mean())
-            for caption in captions
-        ]
+        rates = [float(self.rule.replicated_any(images[caption], copied).float().mean()) for caption in captions]
         return rate_interval(rates, captions)
 
     def _probe(self, twin: Any) -> None:

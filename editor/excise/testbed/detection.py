@@ -104,11 +104,7 @@ def triggers(pipeline: DiffusionPipeline, captions: Sequence[str], folder: Path,
     drawn = range(FIRST_SEED, FIRST_SEED + seeds)
     with tqdm(total=len(captions) * seeds, desc="drawn", mininterval=10) as bar:
         images = replay(pipeline, captions, drawn, SAMPLING, bar).float() / 255.0
-    return [
-        text
-        for text, own in zip(captions, images, strict=True)
-        if any(bool(rule.replicated(own, target).any()) for target in targets)
-    ]
+    return [text for text, own in zip(captions, images, strict=True) if bool(rule.replicated_any(own, targets).any())]
 
 
 def score_captions(pipeline: DiffusionPipeline, captions: Sequence[Caption], seeds: int, calls: Sequence[int],

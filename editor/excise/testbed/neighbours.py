@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from diffusers import StableDiffusionPipeline
 
 from excise.attacks.replay import replay
@@ -57,8 +56,7 @@ class Screen:
             drawn += len(seeds)
             images = replay(self.pipeline, [captions[i] for i in left], seeds, SAMPLING).float() / 255.0
             for i, pictures in zip(left, images, strict=True):
-                hits = torch.stack([self.rule.replicated(pictures, target) for target in self.targets])
-                found[i] = int(hits.any(dim=0).sum()) / drawn
+                found[i] = int(self.rule.replicated_any(pictures, self.targets).sum()) / drawn
         return found
 
 
