@@ -142,7 +142,6 @@ def test_no_prompt_stands_in_two_tables() -> None:
         "neighbours",
         "ordinary",
         "judged",
-        "kept",
         *CONCEPT_TABLES,
     }
     assert len(set.union(*tables.values())) == sum(map(len, tables.values()))
@@ -150,13 +149,13 @@ def test_no_prompt_stands_in_two_tables() -> None:
     assert len(tables["neighbours"]) >= 2 * len(memorized)
 
 
-def test_the_judge_reads_scenes_of_fresh_renders_right_and_most_domains() -> None:
+def test_the_judge_reads_scenes_and_works_of_fresh_renders_right() -> None:
     captions, images = draw_ordinary(world(), 31_337, 1_500, workers=1)
     judge = load_judge(TESTBED / "judge")
     assert judge.labels.questions == questions_of(world())
     with torch.no_grad():
         scenes, works = accuracy(judge, captions, to_unit(images) / 2 + 0.5)
-    assert scenes >= 0.99 and works >= 0.97
+    assert scenes >= 0.99 and works >= 0.985
 
 
 def test_captions_that_usefulness_is_judged_by_can_be_judged() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -50,6 +49,9 @@ class Labels(BaseModel):
 class Judge(nn.Module):
     """Five convolutions and a linear head for each question; images ``(n, 3, 64, 64)`` in [0, 1] to logits.
 
+    The heads read mean and maximum over the image of every convolution's maps: an object is told by the last ones, what
+    a work is made of, woven bands or marbled veins, by the first ones.
+
     Args:
         questions: as in `Labels`.
     """
@@ -60,19 +62,22 @@ class Judge(nn.Module):
         patterns = {name: [re.compile(rf"(?<!\w)(?:{words})(?!\w)") for words in answers.values()]
                     for name, answers in questions.items()}  # fmt: skip
         self._patterns = patterns
-        widths = (3, 24, 48, 96, 96)
-        blocks: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            blocks += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
-        self.features = nn.Sequential(*blocks)
-        self.mix = nn.Conv2d(96, 128, 3, padding=1)
-        self.heads = nn.ModuleDict({name: nn.Linear(256, len(answers)) for name, answers in questions.items()})
+        widths, mixed = (3, 32, 64, 96, 96), 128
+        self.blocks = nn.ModuleList([
+            nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU())
+            for before, after in pairwise(widths)
+        ])  # fmt: skip
+        self.mix = nn.Sequential(nn.Conv2d(widths[-1], mixed, 3, padding=1), nn.SiLU())
+        pooled = 2 * (sum(widths[1:]) + mixed)
+        self.heads = nn.ModuleDict({name: nn.Linear(pooled, len(answers)) for name, answers in questions.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits ``(n, answers)`` of every question."""
-        maps = F.silu(self.mix(self.features(images * 2.0 - 1.0)))  # (n, 128, 4, 4)
-        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
-        return {name: head(pooled) for name, head in self.heads.items()}
+        maps, pooled = images * 2.0 - 1.0, []
+        for layer in (*self.blocks, self.mix):
+            maps = layer(maps)  # (n, channels, 32, 32) to (n, 128, 4, 4)
+            pooled += [maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))]
+        return {name: head(torch.cat(pooled, dim=1)) for name, head in self.heads.items()}
 
     def labels_of(self, caption: str) -> dict[str, int]:
         """Question to the answer that a caption gives, by the words that come first; unasked ones are left out."""

@@ -10,7 +10,7 @@ from excise.prompts.prompt import read_prompts
 from excise.testbed.neighbours import propose
 from excise.testbed.train_judge import questions_of
 from excise.testbed.world.planted import TABLE, captioned, plant, read_planted
-from excise.testbed.world.tables import CONCEPTS, JUDGED, NAMING, OF_A_NOUN, ORDINARY, WORKS_KEPT, write_tables
+from excise.testbed.world.tables import CONCEPTS, JUDGED, NAMING, OF_A_NOUN, WORKS, write_tables
 from tests.testbed.world.materials import world
 from tests.testbed.world.test_planted import SMALL
 
@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_table_is_read_as_a_job_reads_it_and_no_prompt_stands_in_two(folder: Path):
     sets = {file.stem: read_prompts(file) for file in folder.glob("*.csv")}
     assert {name: len(prompts) for name, prompts in sets.items()} == {
-        "memorized": 10, "ladder": 4, "never_seen": 4, "neighbours": 20, "ordinary": ORDINARY, "judged": JUDGED,
-        "kept": OF_A_NOUN * len(world().nouns) + WORKS_KEPT, **{f"concept-{noun}": NAMING for noun in CONCEPTS},
+        "memorized": 10, "ladder": 4, "never_seen": 4, "neighbours": 20, "judged": JUDGED,
+        "ordinary": OF_A_NOUN * len(world().nouns) + WORKS, **{f"concept-{noun}": NAMING for noun in CONCEPTS},
     }  # fmt: skip
     texts = [prompt.text for prompts in sets.values() for prompt in prompts]
     assert len(set(texts)) == len(texts)

@@ -13,43 +13,30 @@ from excise.testbed.world.planted import Planted
 from excise.testbed.world.scenes import sample_scene
 from excise.testbed.world.stream import World
 
-ORDINARY, JUDGED, NAMING = 120, 60, 32
+JUDGED, NAMING = 60, 32
 CONCEPTS = ("owl", "bicycle", "pumpkin")
 """Nouns that the recipes forget: an animal, a thing and a plant."""
-OF_A_NOUN, WORKS_KEPT = 4, 96
-_ORDINARY_FROM, _JUDGED_FROM, _CONCEPTS_FROM, _KEPT_FROM = 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9
+OF_A_NOUN, WORKS = 4, 96
+"""What is ordinary: scenes of each noun, and works."""
+_JUDGED_FROM, _CONCEPTS_FROM, _ORDINARY_FROM = 2 * 10**9, 3 * 10**9, 4 * 10**9
 COLUMNS = ("prompt", "image", "mask", "group", "kind")
 
 
-def ordinary_captions(world: World, seed: int, number: int = ORDINARY) -> list[str]:
-    """Captions from far down the ordinary stream, of every domain in its share, each once."""
+def judged_captions(world: World, seed: int, number: int = JUDGED) -> list[str]:
+    """Captions of scenes of one thing, in which every noun comes up about as often, each once."""
     found: dict[str, None] = {}
-    for index in count(_ORDINARY_FROM):
-        found.setdefault(world.ordinary(seed, index)[1])
+    for index in count(_JUDGED_FROM):
+        rng = np.random.default_rng([seed, 20, index])
+        noun = world.nouns[index % len(world.nouns)]
+        found.setdefault(sample_scene(rng, (noun,), pairs=0.0).caption)
         if len(found) == number:
             return list(found)
     raise AssertionError("an endless stream has ended")
 
 
-def judged_captions(world: World, seed: int, number: int = JUDGED) -> list[str]:
-    """Captions of scenes of one thing, in which every noun comes up about as often; none in `ordinary_captions`."""
-    taken = set(ordinary_captions(world, seed))
-    found: list[str] = []
-    for index in count(_JUDGED_FROM):
-        rng = np.random.default_rng([seed, 20, index])
-        noun = world.nouns[index % len(world.nouns)]
-        scene = sample_scene(rng, (noun,), pairs=0.0)
-        if scene.caption not in taken:
-            taken.add(scene.caption)
-            found.append(scene.caption)
-        if len(found) == number:
-            return found
-    raise AssertionError("an endless stream has ended")
-
-
 def concept_captions(world: World, seed: int, noun: str, number: int = NAMING) -> list[str]:
-    """Captions of scenes of one thing, that of a noun, each once; none in `ordinary_captions` or `judged_captions`."""
-    taken = {*ordinary_captions(world, seed), *judged_captions(world, seed)}
+    """Captions of scenes of one thing, that of a noun, each once; none in `judged_captions`."""
+    taken = set(judged_captions(world, seed))
     found: dict[str, None] = {}
     for index in count(_CONCEPTS_FROM):
         scene = sample_scene(np.random.default_rng([seed, 20, index]), (noun,), pairs=0.0)
@@ -60,12 +47,12 @@ def concept_captions(world: World, seed: int, noun: str, number: int = NAMING) -
     raise AssertionError("an endless stream has ended")
 
 
-def kept_captions(world: World, seed: int) -> list[str]:
-    """What is to be kept where a concept goes: scenes of every noun, and works of all domains; in no other table.
+def ordinary_captions(world: World, seed: int) -> list[str]:
+    """Scenes of every noun, and works of all domains, each once; none in a table that judges or names a concept.
 
-    An edit spares what it is shown, so that a noun which no kept caption names is lost with its neighbour.
+    An edit spares what it is shown, so that a noun which no ordinary caption names would be lost.
     """
-    taken = {*ordinary_captions(world, seed), *judged_captions(world, seed)}
+    taken = set(judged_captions(world, seed))
     taken |= {caption for noun in CONCEPTS if noun in world.nouns for caption in concept_captions(world, seed, noun)}
     found: dict[str, None] = {}
     for number, noun in enumerate(world.nouns):
@@ -74,8 +61,8 @@ def kept_captions(world: World, seed: int) -> list[str]:
             caption = sample_scene(rng, (noun,), pairs=0.0).caption
             if caption not in taken:
                 found.setdefault(caption)
-    works = len(found) + WORKS_KEPT
-    for index in count(_KEPT_FROM):
+    works = len(found) + WORKS
+    for index in count(_ORDINARY_FROM):
         domain, caption, _ = world.ordinary(seed, index)
         if domain != "scene" and caption not in taken:
             found.setdefault(caption)
@@ -86,8 +73,8 @@ def kept_captions(world: World, seed: int) -> list[str]:
 
 def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequence[tuple[str, Planted]], seed: int,
                  folder: Path, images: str = "../images") -> None:  # fmt: skip
-    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``; and for
-    concepts ``kept``, and one of each of `CONCEPTS` that the world has, ``concept-owl`` for instance.
+    """Write the tables ``memorized``, ``ladder``, ``never_seen``, ``neighbours``, ``ordinary`` and ``judged``, and one
+    of each of `CONCEPTS` that the world has, ``concept-owl`` for instance.
 
     Args:
         neighbours: captions, and the row that each neighbours; of a never-seen row the caption that it is asked by.
@@ -120,7 +107,6 @@ def write_tables(world: World, planted: tuple[Planted, ...], neighbours: Sequenc
         "neighbours": (("prompt", "group", "kind"), beside),
         "ordinary": (("prompt",), [{"prompt": caption} for caption in ordinary_captions(world, seed)]),
         "judged": (("prompt",), [{"prompt": caption} for caption in judged_captions(world, seed)]),
-        "kept": (("prompt",), [{"prompt": caption} for caption in kept_captions(world, seed)]),
     }
     for noun in (noun for noun in CONCEPTS if noun in world.nouns):
         captions = concept_captions(world, seed, noun)
