@@ -1,7 +1,8 @@
 """``python -m benchmarks.rows OUT.svg NAME=attack.json ...``: rows of `excise attack` side by side, of several models.
 
 Prints a table of attacks by models in Markdown, shares of images drawn that replicate with their intervals, and draws
-what an embedding search brings back over its steps.
+what an embedding search brings back over its steps; and in OUT.png, a row of pictures for each model, what there is
+after 50.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from excise.errors import ExciseError
+from safetensors.torch import load_file
 
+from excise.errors import ExciseError
+from excise.report.sheet import sheet, spaced
+
+PICTURED = Path("images/embedding/caption/50")
+"""In the folder of a row: what is drawn after as many steps as are published."""
 Rates = Mapping[str, Mapping[str, Any]]
 """By attack, way and point: what was brought back, as a row has it."""
 
@@ -55,7 +61,7 @@ def _cell(found: Mapping[str, Any] | None) -> str:
 
 def draw(rows: Mapping[str, Rates], out: Path) -> None:
     """What embedding search from the caption brings back over its steps, a line for each model."""
-    figure, axes = plt.subplots(figsize=(6.0, 3.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
     for name, row in rows.items():
         found = {int(attack.rsplit("/", 1)[1]): one for attack, one in row.items() if attack.startswith("embedding/")}
         rates = np.array([found[step]["rate"]["value"] for step in sorted(found)])
@@ -66,9 +72,21 @@ def draw(rows: Mapping[str, Rates], out: Path) -> None:
     axes.set_xticks(steps, [str(step) for step in steps])
     axes.set(xlabel="steps of embedding search", ylabel="images that come back", ylim=(-0.03, 1.03))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(out)
     plt.close(figure)
+
+
+def show(words: list[str], out: Path) -> None:
+    """Pictures at the first seed of some images, a row for each model that was searched as far as that."""
+    shown = []
+    for word in words:
+        name, _, path = word.partition("=")
+        for file in sorted((Path(path).parent / PICTURED).glob("*verbatim.safetensors")):
+            images = load_file(file)["images"][:, 0].permute(0, 2, 3, 1).numpy()
+            shown.append((name.replace(" ", "\n", 1), images[spaced(len(images))]))
+    if shown:
+        sheet(shown).quantize(256).save(out)  # a third of the bytes, and no difference to the eye
 
 
 def main() -> None:
@@ -77,6 +95,7 @@ def main() -> None:
     rows = read(words)
     print(table(rows))
     draw(rows, Path(out))
+    show(words, Path(out).with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import rows, run, scan
 from excise.errors import ExciseError
+from excise.files.writing import write_tensors
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, Sampling
 from tests.jobs import write_recipe
@@ -82,5 +84,14 @@ def test_rows_stand_side_by_side_where_they_were_attacked_alike(tmp_path: Path) 
     ]
     rows.draw(found, tmp_path / "curve.svg")
     assert (tmp_path / "curve.svg").stat().st_size > 1000
+    rows.show([base, twin], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    drawn = torch.zeros(9, 2, 3, 64, 64, dtype=torch.uint8)
+    drawn[:, 0, 0] = 255  # the first seed's are red
+    write_tensors(tmp_path / rows.PICTURED / "edited.attacked_verbatim.safetensors", {"images": drawn})
+    rows.show([base, twin], tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as sheet:
+        red, green, _ = sheet.convert("RGB").getpixel((sheet.width - 20, 20))
+        assert red > 240 and green < 15
     with pytest.raises(ExciseError, match="of other settings or tables"):
         rows.read([base, row("other", 10, replay=0.0)])
