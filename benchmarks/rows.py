@@ -15,7 +15,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from safetensors.torch import load_file
 
 from excise.errors import ExciseError
