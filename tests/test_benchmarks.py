@@ -88,6 +88,7 @@ def test_rows_stand_side_by_side_where_they_were_attacked_alike(tmp_path: Path) 
     assert not (tmp_path / "none.png").exists()
     drawn = torch.zeros(9, 2, 3, 64, 64, dtype=torch.uint8)
     drawn[:, 0, 0] = 255  # the first seed's are red
+    (tmp_path / rows.PICTURED).mkdir(parents=True)
     write_tensors(tmp_path / rows.PICTURED / "edited.attacked_verbatim.safetensors", {"images": drawn})
     rows.show([base, twin], tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as sheet:
