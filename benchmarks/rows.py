@@ -19,23 +19,23 @@ from safetensors.torch import load_file
 
 from excise.errors import ExciseError
 from excise.report.sheet import sheet, spaced
+from excise.run.layout import Run
 
-PICTURED = Path("images/embedding/caption/50")
-"""In the folder of a row: what is drawn after as many steps as are published."""
+PICTURED = "embedding/caption/50"
+"""The attack of which pictures are shown: as many steps as are published."""
 Rates = Mapping[str, Mapping[str, Any]]
 """By attack, way and point: what was brought back, as a row has it."""
 
 
-def read(words: list[str]) -> dict[str, Rates]:
+def read(files: Mapping[str, Path]) -> dict[str, Rates]:
     """By the name that is given for it: the rates of each row.
 
     Raises:
         ExciseError: rows of other settings or tables, which cannot stand side by side.
     """
     rows, made = {}, set[str]()
-    for word in words:
-        name, _, path = word.partition("=")
-        row = json.loads(Path(path).read_text(encoding="utf-8"))
+    for name, path in files.items():
+        row = json.loads(path.read_text(encoding="utf-8"))
         made.add(json.dumps([row["settings"], row["tables"]["memorized"]], sort_keys=True))
         rows[name] = {found["attack"]: found for found in row["brought_back"]}
     if len(made) > 1:
@@ -76,12 +76,11 @@ def draw(rows: Mapping[str, Rates], out: Path) -> None:
     plt.close(figure)
 
 
-def show(words: list[str], out: Path) -> None:
+def show(files: Mapping[str, Path], out: Path) -> None:
     """Pictures at the first seed of some images, a row for each model that was searched as far as that."""
     shown = []
-    for word in words:
-        name, _, path = word.partition("=")
-        for file in sorted((Path(path).parent / PICTURED).glob("*verbatim.safetensors")):
+    for name, path in files.items():
+        for file in sorted((Run(path.parent).images / PICTURED).glob("*verbatim.safetensors")):
             images = load_file(file)["images"][:, 0].permute(0, 2, 3, 1).numpy()
             shown.append((name.replace(" ", "\n", 1), images[spaced(len(images))]))
     if shown:
@@ -91,10 +90,11 @@ def show(words: list[str], out: Path) -> None:
 def main() -> None:
     """Read the command line, print, draw."""
     out, *words = sys.argv[1:]
-    rows = read(words)
+    files = {name: Path(path) for name, _, path in (word.partition("=") for word in words)}
+    rows = read(files)
     print(table(rows))
     draw(rows, Path(out))
-    show(words, Path(out).with_suffix(".png"))
+    show(files, Path(out).with_suffix(".png"))
 
 
 if __name__ == "__main__":

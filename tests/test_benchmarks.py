@@ -16,6 +16,7 @@ from excise.errors import ExciseError
 from excise.files.writing import write_tensors
 from excise.prompts.sets import prompt_sets
 from excise.recipe import Recipe, Sampling
+from excise.run.layout import Run
 from tests.jobs import write_recipe
 
 
@@ -63,18 +64,18 @@ def test_a_scan_is_held_against_its_own_calls(tiny_checkpoint: Path) -> None:
 
 
 def test_rows_stand_side_by_side_where_they_were_attacked_alike(tmp_path: Path) -> None:
-    def row(name: str, steps: int, **rates: float) -> str:
+    def row(name: str, steps: int, **rates: float) -> dict[str, Path]:
         found = [
             {"attack": attack.replace("_", "/"), "rate": {"value": rate, "interval": [rate / 2, 1.0]}}
             for attack, rate in rates.items()
         ]
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps({"settings": steps, "tables": {"memorized": "abc"}, "brought_back": found}))
-        return f"{name}={file}"
+        return {name: file}
 
     base = row("base", 50, replay=1.0, embedding_caption_1=0.5, embedding_caption_50=1.0)
     twin = row("twin", 50, replay=0.0, embedding_caption_1=0.0)
-    found = rows.read([base, twin])
+    found = rows.read(base | twin)
     assert rows.table(found).splitlines() == [
         "| attack | base | twin |",
         "| --- | --- | --- |",
@@ -84,15 +85,16 @@ def test_rows_stand_side_by_side_where_they_were_attacked_alike(tmp_path: Path) 
     ]
     rows.draw(found, tmp_path / "curve.svg")
     assert (tmp_path / "curve.svg").stat().st_size > 1000
-    rows.show([base, twin], tmp_path / "none.png")
+    rows.show(base | twin, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
     drawn = torch.zeros(9, 2, 3, 64, 64, dtype=torch.uint8)
     drawn[:, 0, 0] = 255  # the first seed's are red
-    (tmp_path / rows.PICTURED).mkdir(parents=True)
-    write_tensors(tmp_path / rows.PICTURED / "edited.attacked_verbatim.safetensors", {"images": drawn})
-    rows.show([base, twin], tmp_path / "curve.png")
+    folder = Run(tmp_path).images / rows.PICTURED
+    folder.mkdir(parents=True)
+    write_tensors(folder / "edited.attacked_verbatim.safetensors", {"images": drawn})
+    rows.show(base | twin, tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as sheet:
         red, green, _ = sheet.convert("RGB").getpixel((sheet.width - 20, 20))
         assert red > 240 and green < 15
     with pytest.raises(ExciseError, match="of other settings or tables"):
-        rows.read([base, row("other", 10, replay=0.0)])
+        rows.read(base | row("other", 10, replay=0.0))

@@ -73,11 +73,12 @@ class Judge(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits ``(n, answers)`` of every question."""
-        maps, pooled = images * 2.0 - 1.0, []
+        maps, found = images * 2.0 - 1.0, []
         for layer in (*self.blocks, self.mix):
             maps = layer(maps)  # (n, channels, 32, 32) to (n, 128, 4, 4)
-            pooled += [maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))]
-        return {name: head(torch.cat(pooled, dim=1)) for name, head in self.heads.items()}
+            found += [maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))]
+        pooled = torch.cat(found, dim=1)
+        return {name: head(pooled) for name, head in self.heads.items()}
 
     def labels_of(self, caption: str) -> dict[str, int]:
         """Question to the answer that a caption gives, by the words that come first; unasked ones are left out."""
