@@ -1,127 +1,240 @@
-"""What the training filter does to copies, on a training of seconds: ``python -m benchmarks.training_filter 5 2.5``.
+"""What the training filter does to copies: the testbed's twin is trained on a set in which some pictures are copied.
 
-Each threshold given is a training; one without the filter comes first.
+The twin has memorized nothing. It goes on for some hundred steps on fresh images of its own ordinary stream, each once,
+and on some of the planted pictures, each hundreds of times: what a fine-tune on scraped images with duplicates is.
+``python -m benchmarks.training_filter none 1.25x q0.9`` trains it without the filter; with the limit at 1.25 times
+what the twin adds to the same sample; and at the 0.9 quantile of what it adds to ordinary ones at the timestep.
 """
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import dataclass, field
+import argparse
+import copy
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
+from tqdm import tqdm
 
+from excise.attacks.replay import replay
+from excise.checkpoint import Checkpoint
+from excise.files.writing import write_json
+from excise.mathematics.intervals import rate_interval
+from excise.measures.agreement import judge_images
+from excise.measures.replication import Rule, load_target
+from excise.prompts.prompt import read_prompts
+from excise.testbed.calibration import SAMPLING, TILES
+from excise.testbed.config import Denoiser, load_testbed_recipe
+from excise.testbed.corpus import Corpus, build_corpus, read_corpus, write_corpus
+from excise.testbed.denoiser import Training, fork_rate
+from excise.testbed.train import reserve
+from excise.testbed.world.planted import TABLE, Planted, prompt_of, read_planted
+from excise.testbed.world.stream import read_world
 from excise.training import MagnitudeFilter
 
-DUPLICATED, ORDINARY = 2, 8
-BATCH, OF_THESE = 16, 4
-"""Samples of a batch, and how many of these are of the duplicated ones."""
-STEPS = 300
+TESTBED = Path("checkpoints/testbed")
+RULE = Rule(0.356, 0.365, TILES)
+SEED = 100
+"""Of the training; the testbed's own has had another."""
+FIRST_SEED, SEEDS, FEW = 5_000, 4, 2
+"""Of the pictures that are judged; how many of them a copied caption has, and any other."""
+BINS = 20
+"""Of timesteps, for which a quantile is taken."""
 
 
-def scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        clip_sample=False,
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-    )
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on, and how long."""
+
+    images: int = 12
+    copies: int = 300
+    steps: int = 600
+    rate: float = 4e-4
+
+    def planted(self) -> tuple[Planted, ...]:
+        """The pictures that are copied: verbatim ones, evenly chosen from all."""
+        rows = [row for row in read_planted(TESTBED / "images" / TABLE) if row.kind == "verbatim"]
+        return tuple(replace(row, copies=self.copies) for row in rows[:: len(rows) // self.images][: self.images])
+
+    def denoiser(self) -> Denoiser:
+        """The testbed's own settings, but for its length."""
+        recipe = load_testbed_recipe(Path("recipes/testbed-train.toml"))
+        return recipe.denoiser.model_copy(
+            update={"steps": self.steps, "trunk_steps": 0, "fork_rate": self.rate, "average": 0.99}
+        )
+
+    def corpus(self, twin: StableDiffusionPipeline, kept: Path) -> Corpus:
+        """Every ordinary image once, and the copies; from ``kept`` where it was made."""
+        if kept.exists():
+            return read_corpus(kept)
+        every = read_planted(TESTBED / "images" / TABLE)
+        world = reserve(read_world(TESTBED / "materials/icons", TESTBED / "materials/photographs"), every)
+        ordinary = self.steps * self.denoiser().batch - self.images * self.copies
+        corpus = build_corpus(
+            world, self.planted(), TESTBED / "images", ordinary, 0, SEED, twin.vae, torch.device("cpu")
+        )
+        write_corpus(kept, corpus)
+        return corpus
 
 
 @dataclass
-class World:
-    """Captions: two have one latent each, seen again and again; eight say a little of latents that are drawn anew."""
+class Weigher:
+    """The filter in the testbed's training; counts what it holds back of the copies, and of everything else."""
 
-    random: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(1))
+    keep: MagnitudeFilter
+    ordinary: int
+    """Rows below are ordinary images'."""
+    seen: dict[str, int] = field(default_factory=lambda: {"copies": 0, "others": 0})
+    held: dict[str, int] = field(default_factory=lambda: {"copies": 0, "others": 0})
 
-    def __post_init__(self) -> None:
-        self.states = torch.randn(DUPLICATED + ORDINARY, 4, 16, generator=self.random)
-        self.empty = torch.zeros(1, 4, 16)
-        self.copied = (
-            torch.randn(DUPLICATED, 4, 2, 2, generator=self.random).repeat_interleave(4, 2).repeat_interleave(4, 3)
-        )
-        self.means = 0.1 * torch.randn(ORDINARY, 4, 1, 1, generator=self.random)
+    def __call__(self, rows: np.ndarray, predicted: Tensor, given: dict[str, Tensor]) -> Tensor:
+        weights = self.keep(predicted, given)
+        copied = torch.from_numpy(rows >= self.ordinary)
+        for name, chosen in (("copies", copied), ("others", ~copied)):
+            self.seen[name] += int(chosen.sum())
+            self.held[name] += int((weights[chosen] == 0).sum())
+        return weights
 
-    def latents(self, which: Tensor, random: torch.Generator) -> Tensor:
-        fresh = self.means[(which - DUPLICATED).clamp_min(0)] + torch.randn(len(which), 4, 8, 8, generator=random)
-        return torch.where((which < DUPLICATED)[:, None, None, None], self.copied[which.clamp_max(1)], fresh)
+    @property
+    def shares(self) -> dict[str, float]:
+        """Held back, of those seen."""
+        return {name: self.held[name] / max(self.seen[name], 1) for name in self.seen}
 
 
-def small_unet() -> UNet2DConditionModel:
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(32,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        mid_block_type=None,
-        layers_per_block=1,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        cross_attention_dim=16,
+def quantiles(training: Training, rows: np.ndarray, share: float, batches: int = 60) -> Tensor:
+    """Of the magnitudes of ordinary samples at each timestep, ``(timesteps,)``: of bins, and straight between them."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    measure = filter_of(training, 1.0)
+
+    def note(rows: np.ndarray, predicted: Tensor, given: dict[str, Tensor]) -> Tensor:
+        seen.append((given["timestep"], measure.lengths(predicted, given)))
+        return torch.ones(len(rows))
+
+    training.weigh = note
+    rng = np.random.default_rng(SEED)
+    with torch.no_grad():
+        for step in tqdm(range(batches), "lengths", mininterval=10):
+            training.loss(rng.choice(rows, training.config.batch, replace=False), 10**6 + step)
+    times, lengths = (torch.cat(part).double().numpy() for part in zip(*seen, strict=True))
+    edges = np.quantile(times, np.linspace(0, 1, BINS + 1))
+    inside = [(times >= low) & (times <= high) for low, high in pairwise(edges)]
+    values = [float(np.quantile(lengths[chosen], share)) for chosen in inside]
+    middles = [float(times[chosen].mean()) for chosen in inside]
+    return torch.from_numpy(np.interp(np.arange(1000), middles, values)).float()
+
+
+def filter_of(
+    training: Training, threshold: float | Tensor, reference: Callable[..., Any] | None = None
+) -> MagnitudeFilter:
+    """The filter around the training's UNet."""
+    with torch.no_grad():
+        states = training.text_encoder(training.empty[None])[0]
+    return MagnitudeFilter(training.unet, {"encoder_hidden_states": states}, threshold, reference=reference)
+
+
+def filtered(training: Training, corpus: Corpus, wish: str) -> MagnitudeFilter | None:
+    """What a word of the command line asks for.
+
+    Raises:
+        SystemExit: none that is known.
+    """
+    if wish == "none":
+        return None
+    if found := re.fullmatch(r"([\d.]+)x", wish):
+        before = copy.deepcopy(training.unet).requires_grad_(False).eval()
+        return filter_of(training, float(found[1]), before)
+    if found := re.fullmatch(r"q(0?\.\d+)", wish):
+        return filter_of(training, quantiles(training, np.arange(corpus.ordinary), float(found[1])))
+    raise SystemExit(f"{wish}: give 'none', a factor such as 1.25x, or a quantile such as q0.9")
+
+
+def train(plan: Plan, wish: str, out: Path) -> dict[str, Any]:
+    """Train once and measure; what is known already is read."""
+    report = out / f"{wish}.json"
+    if report.exists():
+        return dict(json.loads(report.read_text(encoding="utf-8")))
+    pipeline: Any = Checkpoint.open(TESTBED / "twin").load(torch.float32, torch.device("cpu"))
+    corpus = plan.corpus(pipeline, out / "corpus.safetensors")
+    if wish == "start":
+        return finish(report, measure(pipeline, plan, out / "start.png"))
+    pipeline.unet.requires_grad_(True).train().to(memory_format=torch.channels_last)
+    pipeline.text_encoder.requires_grad_(False).eval()
+    training = Training(
+        pipeline.unet, pipeline.text_encoder, pipeline.tokenizer, corpus, plan.denoiser(), SEED, torch.device("cpu")
     )
+    keep = filtered(training, corpus, wish)
+    weigh = Weigher(keep, corpus.ordinary) if keep else None
+    training.weigh = weigh
+    state = out / f"{wish}-state.safetensors"
+    training.run(wish, corpus.base, 0, plan.steps, fork_rate(training.config), state, lambda name, step: None)
+    training.average.copy_to(training.unet.parameters())
+    pipeline.unet.eval()
+    return finish(report, measure(pipeline, plan, out / f"{wish}.png") | {"held": weigh.shares if weigh else {}})
 
 
-def trained(threshold: float, steps: int = STEPS) -> tuple[UNet2DConditionModel, MagnitudeFilter]:
-    """A plain loop of diffusers, with the filter in it."""
-    world, unet, noising = World(), small_unet(), scheduler()
-    keep = MagnitudeFilter(unet, {"encoder_hidden_states": world.empty}, threshold)
-    adam = torch.optim.AdamW(unet.parameters(), lr=3e-3)
-    for _ in range(steps):
-        random = world.random
-        which = torch.randint(DUPLICATED, DUPLICATED + ORDINARY, (BATCH,), generator=random)
-        which[:OF_THESE] = torch.randint(DUPLICATED, (OF_THESE,), generator=random)
-        latents, times = world.latents(which, random), torch.randint(1000, (BATCH,), generator=random)
-        noise = torch.randn(latents.shape, generator=random)
-        silent = torch.rand(BATCH, generator=random) < 0.1
-        told = torch.where(silent[:, None, None], world.empty, world.states[which])
-        given = {"sample": noising.add_noise(latents, noise, times), "timestep": times, "encoder_hidden_states": told}
-        predicted = unet(**given, return_dict=False)[0]
-        errors = (predicted - noising.get_velocity(latents, noise, times)).square().flatten(1).mean(dim=1)
-        adam.zero_grad()
-        (keep(predicted, given) * errors).mean().backward()
-        adam.step()
-    return unet.eval(), keep
+def finish(report: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Kept, so that the same command does not train again."""
+    write_json(report, found)
+    return found
 
 
-@torch.no_grad()
-def replicated(unet: UNet2DConditionModel, seeds: int = 16) -> float:
-    """Share of the images drawn for the duplicated captions that are the duplicated image."""
-    world, sampler = World(), scheduler()
-    which = torch.arange(DUPLICATED).repeat_interleave(seeds)
-    latents = torch.randn(len(which), 4, 8, 8, generator=torch.Generator().manual_seed(2))
-    sampler.set_timesteps(20)
-    for now in sampler.timesteps:
-        said = unet(latents, now, encoder_hidden_states=world.states[which], return_dict=False)[0]
-        latents = sampler.step(said, now, latents, return_dict=False)[0]
-    alike = torch.cosine_similarity(latents.flatten(1), world.copied[which].flatten(1))
-    return float((alike > 0.75).float().mean())  # of two that have nothing to do with each other it is 0 ± 0.06
+def measure(pipeline: StableDiffusionPipeline, plan: Plan, sheet: Path) -> dict[str, Any]:
+    """Memorization of the copied pictures; agreement on ordinary prompts and on neighbours; and a sheet to look at."""
+    rows, seeds = plan.planted(), range(FIRST_SEED, FIRST_SEED + SEEDS)
+    drawn = replay(pipeline, [row.caption for row in rows], seeds, SAMPLING)
+    targets = [load_target(prompt_of(row, TESTBED / "images"), 64, 64) for row in rows]
+    hits = [float(RULE.replicated(drawn[i].float() / 255, target).float().mean()) for i, target in enumerate(targets)]
+    found: dict[str, Any] = {"replicated": rate_interval(hits, [row.file for row in rows])._asdict()}
+    for name in ("judged", "neighbours"):
+        texts = [prompt.text for prompt in read_prompts(TESTBED / f"prompts/{name}.csv")]
+        images = replay(pipeline, texts, seeds[:FEW], SAMPLING).float() / 255
+        agrees = judge_images(TESTBED / "judge", images, texts)
+        rates = [float(np.mean(row)) for row in agrees if row is not None]
+        found[name] = rate_interval(rates, texts)._asdict()
+    originals = torch.stack([target.image.mul(255).round().byte() for target in targets])
+    tiles = torch.cat([originals[:, None], drawn[:, :3]], dim=1)  # (images, 4, 3, 64, 64)
+    Image.fromarray(tiles.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1).numpy()).save(sheet)
+    return found
 
 
-@torch.no_grad()
-def ordinary_loss(unet: UNet2DConditionModel) -> float:
-    """On latents that training has not seen."""
-    world, random = World(), torch.Generator().manual_seed(3)
-    which = torch.arange(DUPLICATED, DUPLICATED + ORDINARY).repeat(32)
-    latents, times = world.latents(which, random), torch.randint(1000, which.shape, generator=random)
-    noise = torch.randn(latents.shape, generator=random)
-    noisy, target = scheduler().add_noise(latents, noise, times), scheduler().get_velocity(latents, noise, times)
-    said = unet(noisy, times, encoder_hidden_states=world.states[which], return_dict=False)[0]
-    return float((said - target).square().mean())
+def show(results: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Of each training what came of it."""
+    table = Table("filter", "copies replicated", "agreement", "on neighbours", "held back of copies", "of others")
+    for wish, found in results:
+        ends = "[{low:.0%}, {high:.0%}]".format(**found["replicated"])
+        held = found.get("held") or {}
+        table.add_row(
+            wish,
+            f"{found['replicated']['value']:.1%} {ends}",
+            *(f"{found[name]['value']:.1%}" for name in ("judged", "neighbours")),
+            *(f"{held[name]:.0%}" if held else "" for name in ("copies", "others")),
+        )
+    Console().print(table)
 
 
 def main() -> None:
-    for threshold in (1e9, *map(float, sys.argv[1:])):
-        began = time.process_time()
-        unet, keep = trained(threshold)
-        print(
-            f"threshold {threshold:g}: {100 * replicated(unet):.0f} % of the images are the copy, loss on ordinary "
-            f"latents {ordinary_loss(unet):.4f}, {100 * keep.held / keep.seen:.0f} % of the samples held back, "
-            f"{time.process_time() - began:.0f} s",
-            flush=True,
-        )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("filters", nargs="+", help="'start', 'none', a factor (1.25x) or a quantile (q0.9)")
+    parser.add_argument("--images", type=int, default=Plan.images)
+    parser.add_argument("--copies", type=int, default=Plan.copies)
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--rate", type=float, default=Plan.rate)
+    parser.add_argument("--out", type=Path, default=Path("runs/training-filter"))
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    plan = Plan(chosen.images, chosen.copies, chosen.steps, chosen.rate)
+    show([(wish, train(plan, wish, chosen.out)) for wish in chosen.filters])
 
 
 if __name__ == "__main__":

@@ -143,17 +143,25 @@ def test_base_and_twin_meet_the_same_places_and_a_resumed_order_goes_on() -> Non
     assert len(set(one_pass.tolist())) == 96
 
 
-def test_a_filter_holds_samples_back_after_the_fork_alone(corpus: Corpus, tmp_path: Path) -> None:
-    plain, filtered = training(corpus, tmp_path), training(corpus, tmp_path)
-    filtered.config = DENOISER.model_copy(update={"filter": 1e-6})
-    rows = np.arange(4)
-    assert plain.loss(rows, 0).item() == filtered.loss(rows, 0).item() > 0, "the trunk learns from all"
-    for made in (plain, filtered):
-        made.text_encoder.requires_grad_(False).eval()
-        made.config = made.config.model_copy(update={"drop_caption": 0.0})
-    assert plain.loss(rows, 0).item() > 0 and filtered.loss(rows, 0).item() == 0
-    filtered.config = filtered.config.model_copy(update={"filter": 1e6})
-    assert filtered.loss(rows, 0).item() == pytest.approx(plain.loss(rows, 0).item(), rel=1e-5)
+def test_samples_are_weighed_by_their_rows(corpus: Corpus, tmp_path: Path) -> None:
+    plain, weighed = training(corpus, tmp_path), training(corpus, tmp_path)
+    seen: list[np.ndarray] = []
+
+    def first_alone(rows: np.ndarray, predicted: torch.Tensor, given: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen.append(rows)
+        assert predicted.shape == given["sample"].shape and set(given) == {
+            "sample",
+            "timestep",
+            "encoder_hidden_states",
+        }
+        return torch.arange(len(rows)) == 0
+
+    weighed.weigh = first_alone
+    with torch.no_grad():
+        whole, one = (made.loss(np.arange(4), 0).item() for made in (plain, weighed))
+        weighed.weigh = lambda rows, predicted, given: torch.ones(len(rows))
+        assert weighed.loss(np.arange(4), 0).item() == pytest.approx(whole, rel=1e-5)
+    assert seen[0].tolist() == [0, 1, 2, 3] and 0 < one < whole
 
 
 def test_scenes_are_never_turned_over_and_works_are() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from excise.edits.base import Training
 from excise.errors import ExciseError
+from excise.prompts.concept import CONCEPT
 from excise.prompts.near_duplicates import words
 from excise.prompts.prompt import Prompt
 from excise.recipe import UnlearnEdit
@@ -46,7 +47,8 @@ class Syllabus:
 
         A memorized image's stand-ins are pictures of the neighbours (without neighbours, the ordinary prompts) that
         have most words in common with its caption, and that are not likest to it of all memorized images: a ghost of
-        the image teaches the image.
+        the image teaches the image. For a prompt that names a concept all that is kept may stand in: what has most
+        words in common with it is the same scene of something else.
 
         Args:
             training: what may be learned from.
@@ -65,7 +67,8 @@ class Syllabus:
             raise ExciseError(
                 "prompts.ordinary: none are left to learn from; give more, or set locate.evidence = false"
             )
-        start, pool = (len(ordinary), beside) if beside else (0, ordinary)
+        concept = any(prompt.kind == CONCEPT for prompt in training.memorized)
+        start, pool = (len(ordinary), beside) if beside and not concept else (0, [*ordinary, *beside])
         order = list(range(len(pool)))
         Random(f"edit.unlearn/{settings.seed}").shuffle(order)
         order = [i for i in order if start + i not in copied]

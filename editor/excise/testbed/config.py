@@ -124,8 +124,6 @@ class Denoiser(Section):
     lateness: Annotated[float, Field(ge=1.0)] = 2.0
     """Timesteps are drawn with a density that grows as t to the power of this less one; 1 draws all evenly. What a
     caption asks for is decided in the last, noisiest fifth of them; fine detail, in the rest, is learnt with less."""
-    filter: Annotated[float, Field(gt=0.0)] | None = None
-    """If given, samples of a larger magnitude do not count after the fork (`excise.training.MagnitudeFilter`)."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights; the average is what ships."""
 

@@ -19,7 +19,6 @@ from excise.testbed.checkpointing import load_state, save_state
 from excise.testbed.codec import rate_at
 from excise.testbed.config import Codec, Denoiser, Text
 from excise.testbed.corpus import Corpus, batches
-from excise.training import MagnitudeFilter
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +72,8 @@ class Training:
     config: Denoiser
     seed: int
     device: torch.device
+    weigh: Callable[[np.ndarray, torch.Tensor, dict[str, torch.Tensor]], torch.Tensor] | None = None
+    """If given, the weights of a batch's samples, of their rows, what is predicted and by which arguments."""
 
     def __post_init__(self) -> None:
         self.scheduler = build_scheduler()
@@ -112,18 +113,11 @@ class Training:
         with torch.autocast(self.device.type, torch.bfloat16):
             given["encoder_hidden_states"] = self.text_encoder(tokens)[0]
             predicted = self.unet(**given).sample
-            weights = self._kept(predicted, given)
+            weights = self.weigh(rows, predicted, given) if self.weigh else None
         if weights is None:
             return torch.nn.functional.mse_loss(predicted.float(), target)
         errors: torch.Tensor = (predicted.float() - target).square().flatten(1).mean(dim=1)
         return (weights * errors).mean()
-
-    def _kept(self, predicted: torch.Tensor, given: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        """Weights of a batch's samples, where a filter is asked for and the text is frozen, as it is after the fork."""
-        if self.config.filter is None or self.text_encoder.training:
-            return None
-        empty = {"encoder_hidden_states": self.text_encoder(self.empty[None].to(self.device))[0]}
-        return MagnitudeFilter(self.unet, empty, self.config.filter)(predicted, given)
 
     def run(self, name: str, rows: np.ndarray, first: int, steps: int, rate: Callable[[int], float], scratch: Path,
             look: Callable[[str, int], None]) -> None:  # fmt: skip
