@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,22 @@ ORDINARY = [
     for thing in OBJECTS
     for i, colour in enumerate(COLOURS)
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole jobs first in the share of each of several workers, so that none is left alone with one at the end."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    whole = [name for name, found in modules.items() if any(item.get_closest_marker("e2e") for item in found)]
+    shares = [[item for name in whole[i::workers] for item in modules[name]] for i in range(workers)]
+    rest = [item for name, found in modules.items() if name not in whole for item in found]
+    for i, share in enumerate(shares, start=1):
+        room = max(0, len(items) * i // workers - len(items) * (i - 1) // workers - len(share))
+        share += rest[:room] if i < workers else rest
+        del rest[:room]
+    items[:] = [item for share in shares for item in share]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ from excise.edits.syllabus import Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree
 from excise.measures.replication import Rule
+from excise.prompts.concept import CONCEPT
 from excise.recipe import UnlearnEdit
 from tests.diffusion.pipelines import save
 from tests.edits.schooling import MEMORIZED, NEIGHBOURS, ORDINARY, QUICK, Counter, Stopped, training, unlearn
@@ -142,6 +143,18 @@ def test_a_ghost_of_an_image_does_not_stand_in_for_it(tiny_checkpoint: Path, tmp
     template = replace(taken, memorized=(*one, taken.memorized[2]))
     for row in Syllabus.of(template, QUICK, nearest=[-1, -1, -1, 0, 1, 2]).stand_ins.tolist()[:2]:
         assert set(row) == {5}
+
+
+def test_of_a_concept_the_same_scene_of_something_else_stands_in(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Though there are neighbours: those are of other domains, and what is likest may be ordinary."""
+    taken = training(tiny_checkpoint, tmp_path)
+    named = replace(taken, memorized=(replace(taken.memorized[0], text=f"owl, {ORDINARY[0]}", kind=CONCEPT),))
+    (found,) = Syllabus.of(named, QUICK.model_copy(update={"stand_ins": 1})).stand_ins.tolist()
+    plain = Syllabus.of(named, QUICK)
+    assert plain.drawn[found[0]][0] == ORDINARY[0]
+    image = replace(named, memorized=(replace(named.memorized[0], kind="verbatim"),))
+    beside = Syllabus.of(image, QUICK)
+    assert all(beside.drawn[number][0] in NEIGHBOURS for number in beside.stand_ins.flatten().tolist())
 
 
 def test_where_every_stand_in_replicates_there_is_nothing_to_teach(

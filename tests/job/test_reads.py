@@ -23,6 +23,8 @@ from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
 from tests.jobs import context_of
 
+pytestmark = pytest.mark.e2e
+
 DEMAND = {"locate.contrast", "locate.rows", "locate.evidence"}
 """Keys that the demand is made of, beside what the edit needs: the job reads them for collect."""
 UNREAD = {"collect.groups", "model.configuration", *(f"edit.auto.{key}" for key in AutoEdit.model_fields)}

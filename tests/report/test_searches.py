@@ -64,6 +64,17 @@ def test_the_terminal_shows_the_end_of_each_curve(twin: bool, heading: str) -> N
     assert heading in said and "10 held-out verbatim" in said and "60.0 [" in said
 
 
+def test_where_relearning_has_another_yardstick_the_terminal_names_both() -> None:
+    made = searched()
+    both = [
+        one.model_copy(update={"against": "never_seen"}) if number else one
+        for number, one in enumerate(made.comparisons)
+    ]
+    out = io.StringIO()
+    Console(file=out, width=140).print(searches_table(made.model_copy(update={"comparisons": tuple(both)})))
+    assert "twin or never seen" in out.getvalue()
+
+
 def test_the_curve_has_a_line_for_every_model_and_for_images_that_nobody_saw() -> None:
     drawn = searches.curves(searched())
     assert drawn is not None

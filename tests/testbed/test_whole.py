@@ -18,6 +18,8 @@ from excise.testbed.train import Workshop, train_testbed
 from excise.testbed.world.planted import read_planted
 from tests.testbed.world.materials import ICONS, PHOTOGRAPHS, world
 
+pytestmark = pytest.mark.e2e
+
 RECIPE = """
 [data]
 seed = 5

@@ -41,6 +41,18 @@ def test_without_a_twin_never_seen_images_are_the_yardstick() -> None:
     assert compare(ATTACKS, rows(HELD_OUT, [2], [2], None)) == ()  # nothing to compare with
 
 
+def test_relearning_is_held_to_what_the_same_model_learns_of_images_that_it_never_saw() -> None:
+    """A twin may learn any image more slowly; that says nothing of memory."""
+    attacks = ATTACKS | {
+        key: point.model_copy(update={"attack": "relearn"}) for key, point in ATTACKS.items() if point.steps
+    }
+    made, never = rows(HELD_OUT, [2] * 6, [2] * 4 + [0] * 2, [0] * 6), rows(NEVER, [0] * 6, [2] * 4 + [0] * 2, None, 20)
+    late = compare(attacks, [*made, *never])[1]
+    assert (late.against, late.control.value, late.difference.value) == ("never_seen", late.edited.value, 0.0)
+    assert compare(ATTACKS, [*made, *never])[1].against == "twin"
+    assert compare(attacks, made)[1].against == "twin"  # what there is
+
+
 def test_prompts_of_one_template_are_one_image() -> None:
     made = [row.model_copy(update={"cluster": 0}) for row in rows(HELD_OUT, [2] * 3, [2] * 3, [0] * 3)]
     late = compare(ATTACKS, [*made, *rows(HELD_OUT, [2], [2], [0], 9)])[1]

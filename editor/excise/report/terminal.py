@@ -137,11 +137,11 @@ def _cell(measured: Estimate | None, scale: float, digits: int) -> str:
 
 def searches_table(verdict: Verdict) -> Table:
     """What each search brought back at its end, a row per search and set."""
-    twin = verdict.comparisons[0].against == "twin"
+    kinds = sorted({found.against.replace("_", " ") for found in verdict.comparisons}, reverse=True)
     table = Table(title="Brought back by search, % of images", box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("search", "images"):
         table.add_column(heading)
-    for heading in ("base", "edited", "twin" if twin else "never seen", "p", "q"):
+    for heading in ("base", "edited", " or ".join(kinds), "p", "q"):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in searches.final(verdict):
         rates = (_cell(one, 100, 1) for one in (found.base, found.edited, found.control))

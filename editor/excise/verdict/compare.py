@@ -22,6 +22,10 @@ MOST = 5_000_000
 """Sums that are told apart in one permutation test at most; where the templates' sizes have no common multiple that
 would do, means are rounded, and p-values are never too small for it."""
 
+QUICKNESS = ("relearn",)
+"""Attacks whose success goes with how fast a model learns anything: models that never saw an image differ in that,
+so the edited model's own never-seen images come before the twin."""
+
 
 def compare(attacks: Mapping[str, Point], attacked: Rows) -> tuple[Comparison, ...]:
     """Every attack but replay, at every point, on every set of memorized images that it was made on."""
@@ -42,6 +46,7 @@ def _compared(key: str, point: Point, name: str, attacked: Rows) -> Comparison |
     null = [row for row in attacked if row.set == NEVER_SEEN.key and key in row.hits]
     if not twin and not null:
         return None
+    twin = twin and not (null and point.attack in QUICKNESS)
     edited, clusters = _rates(rows, key, "edited", point), [row.cluster for row in rows]
     if twin:
         control = _rates(rows, key, "twin", point)

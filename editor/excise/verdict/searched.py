@@ -55,7 +55,7 @@ class Comparison(Part):
     """Key of ``attacks``."""
     set: str
     against: Literal["twin", "never_seen"]
-    """The twin on the same images; without one, the edited model itself on never-seen images."""
+    """The twin on the same images; without one, and of relearning, the edited model itself on never-seen images."""
     images: Count
     """Independent ones, compared."""
     base: Estimate | None
