@@ -44,6 +44,15 @@ def test_it_is_symmetric_and_has_no_negative_eigenvalue() -> None:
     assert int((values > 1e-5 * values[-1]).sum()) == 6
 
 
+def test_a_sum_in_blocks_is_the_whole_one() -> None:
+    """Of more neurons than a block has, and a number that the blocks do not divide."""
+    inputs = random(1, 2, 40, 203)
+    flat = inputs.double().flatten(0, 2)
+    found = of(inputs, inputs).tensors()["products"]
+    torch.testing.assert_close(found, 2.0 * flat.T @ flat, rtol=1e-5, atol=1e-4)
+    assert torch.equal(found, found.T)
+
+
 def test_tokens_are_taken_as_they_are() -> None:
     """Not normalised: twice the input gives four times the sum, and a silent token counts as a token."""
     inputs = random(1, 2, 4, 6)
