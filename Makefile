@@ -11,7 +11,7 @@ run: $(INSTALLED)  ## the main job on the embedded testbed; exits 3 if the verdi
 	$(BIN)/excise run $(RECIPE)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -153,7 +153,7 @@ def _codec(recipe: TestbedRecipe, world: World, scratch: Path, device: torch.dev
     seed = recipe.data.seed
     images = codec_images(world, seed, recipe.codec.images)
     model = train_codec(recipe.codec, images, seed, _state(scratch, "codec"), device)
-    _, sample = draw_ordinary(world, seed, 2_000)
+    _, sample = draw_ordinary(world, seed, min(2_000, recipe.codec.images))
     model = fold_axes(model, encode_images(model, sample, device).float(), recipe.codec.latent_channels).to(device)
     images = images[: recipe.codec.decoder_images]
     refine_decoder(model, images, encode_images(model, images, device), recipe.codec, seed, _state(scratch, "decoder"))
