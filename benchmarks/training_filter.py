@@ -2,8 +2,9 @@
 
 The twin has memorized nothing. It goes on for some hundred steps on fresh images of its own ordinary stream, each once,
 and on some of the planted pictures, each hundreds of times: what a fine-tune on scraped images with duplicates is.
-``python -m benchmarks.training_filter none 1.25x q0.9`` trains it without the filter; with the limit at 1.25 times
-what the twin adds to the same sample; and at the 0.9 quantile of what it adds to ordinary ones at the timestep.
+``python -m benchmarks.training_filter none 1.1x q0.9`` trains it without the filter; with the limit at 1.1 times what
+the twin adds to the same sample; and at the 0.9 quantile of what it adds to ordinary ones at the timestep. On a core ten
+to twenty minutes each.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ BINS = 20
 class Plan:
     """What is trained on, and how long."""
 
-    images: int = 12
-    copies: int = 300
-    steps: int = 600
-    rate: float = 4e-4
+    images: int = 10
+    copies: int = 700
+    steps: int = 800
+    rate: float = 8e-4
 
     def planted(self) -> tuple[Planted, ...]:
         """The pictures that are copied: verbatim ones, evenly chosen from all."""
