@@ -3,8 +3,8 @@
 The twin has memorized nothing. It goes on for some hundred steps on fresh images of its own ordinary stream, each once,
 and on some of the planted pictures, each hundreds of times: what a fine-tune on scraped images with duplicates is.
 ``python -m benchmarks.training_filter none 1.1x q0.9`` trains it without the filter; with the limit at 1.1 times what
-the twin adds to the same sample; and at the 0.9 quantile of what it adds to ordinary ones at the timestep. On a core ten
-to twenty minutes each.
+the twin adds to the same sample; and at the 0.9 quantile of what it adds to ordinary ones at the timestep. Each takes
+ten to twenty minutes of a core.
 """
 
 from __future__ import annotations
