@@ -2,9 +2,8 @@
 
 The twin has memorized nothing. It goes on for some hundred steps on fresh images of its own ordinary stream, each once,
 and on some of the planted pictures, each hundreds of times: what a fine-tune on scraped images with duplicates is.
-``python -m benchmarks.training_filter none 1.1x q0.9`` trains it without the filter; with the limit at 1.1 times what
-the twin adds to the same sample; and at the 0.9 quantile of what it adds to ordinary ones at the timestep. Each takes
-ten to twenty minutes of a core.
+``python -m benchmarks.training_filter none 1.1x 16`` trains it without the filter; with the limit at 1.1 times what the
+twin adds to the same sample; and at a magnitude of 16 for all. Each takes ten to twenty minutes of a core.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from tqdm import tqdm
 
 from excise.attacks.replay import replay
 from excise.checkpoint import Checkpoint
@@ -35,7 +32,8 @@ from excise.mathematics.intervals import rate_interval
 from excise.measures.agreement import judge_images
 from excise.measures.replication import Rule, load_target
 from excise.prompts.prompt import read_prompts
-from excise.testbed.calibration import SAMPLING, TILES
+from excise.recipe import load_recipe
+from excise.testbed.calibration import SAMPLING
 from excise.testbed.config import Denoiser, load_testbed_recipe
 from excise.testbed.corpus import Corpus, build_corpus, read_corpus, write_corpus
 from excise.testbed.denoiser import Training, fork_rate
@@ -45,13 +43,11 @@ from excise.testbed.world.stream import read_world
 from excise.training import MagnitudeFilter
 
 TESTBED = Path("checkpoints/testbed")
-RULE = Rule(0.356, 0.365, TILES)
+RULE = Rule.of(load_recipe(Path("recipes/testbed.toml")).validate_)
 SEED = 100
 """Of the training; the testbed's own has had another."""
 FIRST_SEED, SEEDS, FEW = 5_000, 4, 2
 """Of the pictures that are judged; how many of them a copied caption has, and any other."""
-BINS = 20
-"""Of timesteps, for which a quantile is taken."""
 
 
 @dataclass(frozen=True)
@@ -113,38 +109,14 @@ class Weigher:
         return {name: self.held[name] / max(self.seen[name], 1) for name in self.seen}
 
 
-def quantiles(training: Training, rows: np.ndarray, share: float, batches: int = 60) -> Tensor:
-    """Of the magnitudes of ordinary samples at each timestep, ``(timesteps,)``: of bins, and straight between them."""
-    seen: list[tuple[Tensor, Tensor]] = []
-    measure = filter_of(training, 1.0)
-
-    def note(rows: np.ndarray, predicted: Tensor, given: dict[str, Tensor]) -> Tensor:
-        seen.append((given["timestep"], measure.lengths(predicted, given)))
-        return torch.ones(len(rows))
-
-    training.weigh = note
-    rng = np.random.default_rng(SEED)
-    with torch.no_grad():
-        for step in tqdm(range(batches), "lengths", mininterval=10):
-            training.loss(rng.choice(rows, training.config.batch, replace=False), 10**6 + step)
-    times, lengths = (torch.cat(part).double().numpy() for part in zip(*seen, strict=True))
-    edges = np.quantile(times, np.linspace(0, 1, BINS + 1))
-    inside = [(times >= low) & (times <= high) for low, high in pairwise(edges)]
-    values = [float(np.quantile(lengths[chosen], share)) for chosen in inside]
-    middles = [float(times[chosen].mean()) for chosen in inside]
-    return torch.from_numpy(np.interp(np.arange(1000), middles, values)).float()
-
-
-def filter_of(
-    training: Training, threshold: float | Tensor, reference: Callable[..., Any] | None = None
-) -> MagnitudeFilter:
+def filter_of(training: Training, threshold: float, reference: Callable[..., Any] | None = None) -> MagnitudeFilter:
     """The filter around the training's UNet."""
     with torch.no_grad():
         states = training.text_encoder(training.empty[None])[0]
     return MagnitudeFilter(training.unet, {"encoder_hidden_states": states}, threshold, reference=reference)
 
 
-def filtered(training: Training, corpus: Corpus, wish: str) -> MagnitudeFilter | None:
+def filtered(training: Training, wish: str) -> MagnitudeFilter | None:
     """What a word of the command line asks for.
 
     Raises:
@@ -155,9 +127,9 @@ def filtered(training: Training, corpus: Corpus, wish: str) -> MagnitudeFilter |
     if found := re.fullmatch(r"([\d.]+)x", wish):
         before = copy.deepcopy(training.unet).requires_grad_(False).eval()
         return filter_of(training, float(found[1]), before)
-    if found := re.fullmatch(r"q(0?\.\d+)", wish):
-        return filter_of(training, quantiles(training, np.arange(corpus.ordinary), float(found[1])))
-    raise SystemExit(f"{wish}: give 'none', a factor such as 1.25x, or a quantile such as q0.9")
+    if re.fullmatch(r"[\d.]+", wish):
+        return filter_of(training, float(wish))
+    raise SystemExit(f"{wish}: give 'start', 'none', a factor such as 1.1x, or a magnitude such as 16")
 
 
 def train(plan: Plan, wish: str, out: Path) -> dict[str, Any]:
@@ -174,7 +146,7 @@ def train(plan: Plan, wish: str, out: Path) -> dict[str, Any]:
     training = Training(
         pipeline.unet, pipeline.text_encoder, pipeline.tokenizer, corpus, plan.denoiser(), SEED, torch.device("cpu")
     )
-    keep = filtered(training, corpus, wish)
+    keep = filtered(training, wish)
     weigh = Weigher(keep, corpus.ordinary) if keep else None
     training.weigh = weigh
     state = out / f"{wish}-state.safetensors"
@@ -226,7 +198,7 @@ def show(results: Sequence[tuple[str, dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("filters", nargs="+", help="'start', 'none', a factor (1.25x) or a quantile (q0.9)")
+    parser.add_argument("filters", nargs="+", help="'start', 'none', a factor (1.1x) or a magnitude (16)")
     parser.add_argument("--images", type=int, default=Plan.images)
     parser.add_argument("--copies", type=int, default=Plan.copies)
     parser.add_argument("--steps", type=int, default=Plan.steps)
