@@ -98,7 +98,7 @@ def write_recipe(folder: Path, base: Path, pixels: int, edit: str = "") -> Path:
     lines = [
         'name = "fullsize"',
         f'[model]\npath = "{base}"',
-        "[prompts]\nnear = 1.0",
+        "[prompts]\nnear_duplicates = 1.0",
         *(f'{name} = "{folder / name}.csv"' for name in tables),
         f"[sampling]\nsteps = 2\nsize = {pixels}\nbatch = 1",
         "[collect]\ncalls = 2\ngroups = 2\nchunk = 1",

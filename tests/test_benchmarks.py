@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import rows, run, scan
+from benchmarks import fullsize, rows, run, scan
 from excise.errors import ExciseError
 from excise.files.writing import write_tensors
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Recipe, Sampling
+from excise.recipe import Recipe, Sampling, load_recipe
 from excise.run.layout import Run
 from tests.jobs import write_recipe
 
@@ -61,6 +61,14 @@ def test_a_scan_is_held_against_its_own_calls(tiny_checkpoint: Path) -> None:
     assert found["calls"] == 3 and found["captions"] == 40, "40 captions in batches of 16, one call each"
     assert found["ratio"] > 1.0 and found["seconds"] > found["inside_the_denoiser"] > 0.0
     assert list(found["peak_mib"]) == [40]
+
+
+@pytest.mark.parametrize("edit", ["", *fullsize.OTHER_EDITS])
+def test_the_full_size_recipes_are_recipes_of_today(edit: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(fullsize.write_recipe(tmp_path, tiny_checkpoint, 64, edit))
+    assert recipe.edit.method == (edit or "zero")
+    sets = prompt_sets(recipe)
+    assert sum(map(len, sets.located)) + len(sets.held_out) == len(fullsize.WORDS)
 
 
 def test_rows_stand_side_by_side_where_they_were_attacked_alike(tmp_path: Path) -> None:
