@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from excise.files import trees
 from excise.files.trees import read_tree, write_tree
 
 
@@ -49,14 +50,28 @@ def test_a_tree_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_tensors_that_share_memory(tmp_path: Path) -> None:
     path, weight, row = tmp_path / "tree.safetensors", torch.rand(4, 4), torch.rand(6)
     write_tree(path, {"one": weight, "two": weight.detach(), "turned": weight.T, "head": row[:4], "tail": row[2:],
-                      "every_other": row[::2], "repeated": row[:1].expand(3)})  # fmt: skip
+                      "every_other": row[::2], "repeated": row[:1].expand(3),
+                      "flat": weight.view(16), "bits": weight.view(torch.int32)})  # fmt: skip
     with safe_open(path, "pt") as file:
         assert "two" not in file.keys()  # noqa: SIM118
     found = read_tree(path)
     assert found["one"] is found["two"] and torch.equal(found["one"], weight)
     assert torch.equal(found["turned"], weight.T)
+    assert torch.equal(found["flat"], weight.view(16)) and torch.equal(found["bits"], weight.view(torch.int32))
     assert torch.equal(found["head"], row[:4]) and torch.equal(found["tail"], row[2:])
     assert torch.equal(found["every_other"], row[::2]) and torch.equal(found["repeated"], row[:1].expand(3))
+
+
+def test_what_is_whole_and_on_the_cpu_is_written_from_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of a training is gigabytes, and a copy would double them."""
+    written: dict[str, Tensor] = {}
+    monkeypatch.setattr(trees, "write_tensors", lambda path, tensors: written.update(tensors))
+    weight = torch.nn.Parameter(torch.rand(4, 4))
+    write_tree(tmp_path / "tree.safetensors", {"weight": weight, "again": weight.detach(), "turned": weight.T})
+    assert written["weight"].data_ptr() == weight.data_ptr() != written["turned"].data_ptr()
+    assert "again" not in written and not written["weight"].requires_grad
 
 
 def test_what_cannot_be_kept_is_refused_by_its_place_and_the_old_file_stays(tmp_path: Path) -> None:

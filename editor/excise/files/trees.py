@@ -62,7 +62,7 @@ class _Kept:
     """The tensors of a tree, gathered while it is packed."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """Contiguous copies on the CPU."""
+    """Contiguous, on the CPU, none of them of another's memory: the tree's own where they are that, else copies."""
     strides: dict[str, list[int]] = field(default_factory=dict)
     """Of those that were not contiguous.
 
@@ -71,6 +71,8 @@ class _Kept:
     added to the wrong weights.
     """
     names: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    memories: set[int] = field(default_factory=set)
+    """Where those begin that are not copies: a training's state is gigabytes."""
 
     def add(self, place: str, tensor: Tensor) -> str:
         """Keep a tensor and return its name, which is ``place`` unless it is kept or the name taken already."""
@@ -80,13 +82,21 @@ class _Kept:
             return self.names[identity]
         while place in self.tensors or place == _STRUCTURE:
             place += "'"  # {"a/b": x, "a": {"b": y}}
-        plain = torch.empty(tensor.shape, dtype=tensor.dtype)
+        plain = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
         strides = torch.empty_like(tensor, device="meta").stride()
         if strides != plain.stride():
             self.strides[place] = list(strides)
-        self.tensors[place] = plain.copy_(tensor.detach())
+        self.tensors[place] = self._own(tensor.detach())
         self.names[identity] = place
         return place
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        whole = tensor.device.type == "cpu" and tensor.is_contiguous() and memory.nbytes() == tensor.nbytes
+        if not whole or memory.data_ptr() in self.memories:
+            return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+        self.memories.add(memory.data_ptr())
+        return tensor
 
 
 def _pack(node: Any, place: str, kept: _Kept) -> Any:
