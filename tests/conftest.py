@@ -188,7 +188,7 @@ def tiny_recipe(tiny_checkpoint: Path, tiny_tables: Path) -> Recipe:
     """A whole job on the tiny checkpoint: 4 sampling steps, 3 calls collected, 3 groups, chunks of 2, batches of 8."""
     return Recipe(
         name="tiny",
-        model=Model(path=tiny_checkpoint, device="cpu"),
+        model=Model(path=tiny_checkpoint, device="cpu", dtype="float32"),
         prompts=Prompts(
             memorized=tiny_tables / "memorized.csv",
             ordinary=tiny_tables / "ordinary.csv",

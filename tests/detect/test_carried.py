@@ -77,7 +77,7 @@ def edited(checkpoint: Path, folder: Path) -> tuple[Run, Site, Site]:
 
 def test_the_command_tells_the_layers_of_a_runs_edit(tiny_checkpoint: Path, tmp_path: Path) -> None:
     run, whole, tenth = edited(tiny_checkpoint, tmp_path / "run")
-    quick = ("--steps", 2, "--seeds", 2, "--device", "cpu", "--run", run.folder)
+    quick = ("--steps", 2, "--seeds", 2, "--device", "cpu", "--dtype", "float32", "--run", run.folder)
     done = excise("explain", tiny_checkpoint, TEXTS[0], *quick, "--json")
     assert done.exit_code == 0, done.output
     first, second = json.loads(done.stdout)["layers"]

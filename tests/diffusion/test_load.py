@@ -67,7 +67,9 @@ def test_no_cuda() -> None:
         pick_device("cuda")
 
 
-def test_dtypes() -> None:
-    assert pick_dtype("auto", CPU) == torch.float32
+@pytest.mark.parametrize("able", [{}, {"avx512_bf16": False}, {"avx512_bf16": True}, {"amx_bf16": True}])
+def test_dtypes(able: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert pick_dtype("auto", CPU) == (torch.bfloat16 if any(able.values()) else torch.float32)
     for name in ("float32", "bfloat16", "float16"):
         assert pick_dtype(name, CPU) == getattr(torch, name)

@@ -44,13 +44,24 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` is float32 on a CPU; on a GPU bfloat16, or float16 where the GPU has no bfloat16."""
+    """``auto`` is bfloat16 where the device computes in it; else float32 on a CPU, float16 on a GPU."""
     if name != "auto":
         found: torch.dtype = getattr(torch, name)
         return found
     if device.type == "cpu":
-        return torch.float32
+        return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16, without which it is slower in it than in float32.
+
+    Where torch is too old to say, it is taken to have none.
+    """
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def load_pipeline(

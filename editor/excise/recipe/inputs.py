@@ -21,8 +21,8 @@ class Model(Section):
     """For a single ``.safetensors`` file: folder or repository with the configuration of its components; left out, the
     repository that diffusers takes for it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the model's forward pass; statistics are float32 or better in every case. ``auto`` is float32 on a
-    CPU, and on a GPU bfloat16, or float16 where it has none."""
+    """Arithmetic of the model's forward pass; statistics are float32 or better in every case. ``auto`` is bfloat16
+    where the device computes in it (a CPU: one with its instructions); else float32 on a CPU, float16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; ``auto`` takes a GPU where there is one."""
     offload: bool = False
