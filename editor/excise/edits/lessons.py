@@ -52,8 +52,9 @@ class Pictures:
         side, memorized = training.side, training.memorized
         targets = {i: load_target(one, side, side) for i, one in enumerate(memorized) if one.image is not None}
         drawn, copies, nearest = _draw(pipeline, training, syllabus.drawn, seed, targets)
-        bare = [(prompt.text, 0) for prompt in training.memorized if prompt.image is None]
-        selves = iter(_draw(pipeline, training, bare, seed, {})[0] if bare else ())
+        bare = [prompt.text for prompt in memorized if prompt.image is None]
+        asked = [(text, bare[:number].count(text)) for number, text in enumerate(bare)]
+        selves = iter(_draw(pipeline, training, asked, seed, {})[0] if bare else ())
         own = [
             latents_of(pipeline, targets[number].image) if number in targets else next(selves)
             for number in range(len(memorized))
@@ -149,6 +150,10 @@ class Teacher:
         times, noise = self._noise(latents)
         shown, _ = self._loss.process.task(latents, noise, times)
         rows = Rows(self._told(prompts), prompts, shown, times, shown, torch.full((count,), settings.keep / count))
+        said, size = self._said_by_base(rows, size)
+        return replace(rows, target=said), size
+
+    def _said_by_base(self, rows: Rows, size: int) -> tuple[Tensor, int]:
         said: list[Tensor] = []
 
         def add(start: int, stop: int) -> None:
@@ -157,14 +162,23 @@ class Teacher:
             said.append(found.float().cpu())
 
         with torch.no_grad():
-            size = in_halves(add, count, size)
-        return replace(rows, target=torch.cat(said)), size
+            size = in_halves(add, len(rows), size)
+        return torch.cat(said), size
 
-    def memorized(self, images: Tensor, triggers: dict[str, Tensor]) -> Rows:
+    def memorized(self, images: Tensor, triggers: dict[str, Tensor], size: int) -> tuple[Rows, int]:
         """Captions and triggers of some images, and what is to come of them.
 
         Two kinds of latents: of the stand-ins, noised, as if a model were trained on them; and of the image itself,
-        noised, where the target leads to what a model would make of these that knows the stand-ins alone.
+        noised, where the target leads to what a model would make of these that knows the stand-ins alone, or only part
+        of the way there (`UnlearnEdit.pull`) from what the base says with the empty prompt.
+
+        Args:
+            images: their numbers, ``(images,)``.
+            triggers: of each a text, ``(images, ...)`` for each text input.
+            size: rows denoised together at most; the one that did is given back.
+
+        Raises:
+            ExciseError: not even one row fits.
         """
         settings, process = self._settings, self._loss.process
         total = settings.captions + settings.triggers + settings.images
@@ -178,13 +192,25 @@ class Teacher:
             shown, target = process.task(latents, noise, times)
             parts.append(Rows(told, images, shown, times, target, torch.full((len(images),), share)))
         told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < 0.5)
+        own, size = self._of_images(images, told, candidates, size)
+        parts.append(own)
+        rows = Rows.joined([part for part in parts if bool(part.weight.any())])
+        return replace(rows, weight=rows.weight / total / len(images)), size
+
+    def _of_images(self, images: Tensor, told: dict[str, Tensor], stand_ins: Tensor, size: int) -> tuple[Rows, int]:
+        """The images themselves, noised, and what is to be said of them at any text."""
+        settings, process = self._settings, self._loss.process
         times, noise = self._noise(self._pictures.own[images])
         shown, _ = process.task(self._pictures.own[images], noise, times)
-        target = process.leading(shown, process.likeliest(shown, candidates, times), times)
-        weight = settings.images * process.scales(times)[1].square()
-        parts.append(Rows(told, images, shown, times, target, weight.float()))
-        rows = Rows.joined([part for part in parts if bool(part.weight.any())])
-        return replace(rows, weight=rows.weight / total / len(images))
+        target = process.leading(shown, process.likeliest(shown, stand_ins, times), times)
+        spread = process.scales(times)[1]
+        if settings.pull is None:
+            return Rows(told, images, shown, times, target, (settings.images * spread.square()).float()), size
+        empty, weight = torch.full_like(images, self._syllabus.empty), torch.full((len(images),), settings.images)
+        bare, size = self._said_by_base(Rows(self._told(empty), empty, shown, times, shown, weight), size)
+        part = (settings.pull * spread).to(target).view(-1, *[1] * (shown.dim() - 1))
+        target = torch.lerp(bare[:, : shown.shape[1]].to(target), target, part)
+        return Rows(told, images, shown, times, target, weight), size
 
 
 def _either(one: dict[str, Tensor], other: dict[str, Tensor], first: Tensor) -> dict[str, Tensor]:

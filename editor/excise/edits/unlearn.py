@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diffusers import DiffusionPipeline
@@ -78,6 +78,8 @@ class _Course:
     def __init__(
         self, pipeline: DiffusionPipeline, training: Training, settings: UnlearnEdit, names: Mapping[str, int]
     ) -> None:
+        bare = [prompt for prompt in training.memorized if prompt.image is None]
+        training = replace(training, memorized=(*training.memorized, *bare * (settings.own_pictures - 1)))
         syllabus = Syllabus.of(training, settings)
         pictures = Pictures.made(pipeline, training, syllabus, settings.seed)
         copied = pictures.copied(training, syllabus)
@@ -118,7 +120,8 @@ class _Course:
             triggers, found, self._size = self._pool.searched(
                 images, self._pictures.own[images], teacher.generator, self._size
             )
-        taught, self._size = learner.learn(teacher.memorized(images, triggers), self._size)
+        lesson, self._size = teacher.memorized(images, triggers, self._size)
+        taught, self._size = learner.learn(lesson, self._size)
         self._refuse_divergence(lost, kept, taught)
         learner.step()
         return f"kept {lost:.4f}, taught {taught:.3f}, images at triggers {found:.3f}"

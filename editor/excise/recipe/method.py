@@ -143,7 +143,12 @@ class UnlearnEdit(ScopedEdit):
     triggers: Annotated[float, Field(ge=0.0)] = 1.0
     """Share of stand-ins at triggers that the search found."""
     images: Annotated[float, Field(ge=0.0)] = 1.0
-    """Share of the images themselves, noised, which are to lead to stand-ins, at captions and triggers."""
+    """Share of the images themselves, noised, at captions and triggers."""
+    pull: Share | None = None
+    """Left out, an image's own latents are led to stand-ins whatever their noise, which leaves least to a search, and
+    tells the image worse than one that was never seen. Given, this part of what is taught leads there where they are
+    nothing but noise, and less in proportion where they are less, and the rest restores the image, as a model does that
+    never saw it: at 0.5 an audit tells it from such images no better than by chance, and a search finds more."""
     kept_rows: Positive = 40
     """Pictures to be kept that are learned from at each step."""
     memorized_rows: Positive = 16
@@ -152,6 +157,9 @@ class UnlearnEdit(ScopedEdit):
     """Share of kept pictures that are shown with the empty prompt, which guidance subtracts."""
     pictures: Positive = 192
     """Pictures that the base draws of ordinary prompts, and again of neighbours, to learn from."""
+    own_pictures: Positive = 1
+    """Pictures that the base draws of each memorized prompt without an image (a concept's), to be forgotten in its
+    place."""
     stand_ins: Positive = 8
     """Pictures that are taught in place of each memorized image: the neighbours' whose captions are likest."""
     starts: Annotated[
