@@ -71,8 +71,8 @@ def _check(hub: Hub, release: Path, kind: str, stated: tuple[str, ...], before: 
             assert stated == (head, before or _first(hub)) and head != stated[1] and not is_whole(hub, release)
         case "not sent":
             assert stated == (head,) and not sent and not is_whole(hub, release)
-        case "not there":
-            assert head is None
+        case "not there":  # what the Hub has in hand when it is interrupted may be made after the last look: empty
+            assert head is None or (before is None and head == _first(hub) and not sent)
         case "dry run":
             assert stated == (head,) and not sent
         case "not looked at" | "dry run of a first":
