@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from excise.detect.audited import Audited
 from excise.detect.membership import Image, certify, member_scores
+from excise.detect.settings import AuditSettings
 from excise.diffusion.gradients import TextLoss
 from excise.diffusion.latents import latents_of
 from excise.prompts.prompt import read_prompts
@@ -54,6 +56,22 @@ def test_the_null_is_exact_and_the_rate_is_kept() -> None:
     assert found.members.tolist() == [True, True, False] and found.p[0] == 0.01 and found.least == 1
     small = certify([9.0, 8.0, 7.0], [0.0, 1.0, 2.0], 0.05)
     assert not small.members.any() and small.least > 3 and small.together == pytest.approx(1 / 20)
+    assert small.avoided > 0.9
+
+
+def test_images_that_are_avoided_are_told_of() -> None:
+    """Told worse than never-seen ones, as a set: the other tail of the same test."""
+
+    def said(asked: list[float]) -> str:
+        found = certify(asked, [7.0, 8.0, 9.0, 10.0], 0.05)
+        names = tuple(f"{number}.png" for number in range(len(asked)))
+        audited = Audited(names, tuple(asked), AuditSettings(), 4, found, ())
+        assert audited.document()["avoided"] == found.avoided
+        return " ".join(audited.said())
+
+    assert certify([0.0, 1.0, 2.0], [7.0, 8.0, 9.0], 0.05).avoided == pytest.approx(1 / 20)
+    assert "LESS like trained images than the reference (p = 0.0143)" in said([0.0, 1.0, 2.0, 3.0])
+    assert "LESS" not in said([7.5, 8.5, 9.5, 10.5])
 
 
 def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None:

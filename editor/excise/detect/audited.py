@@ -41,6 +41,7 @@ class Audited:
             "reference": self.reference,
             "members": int(found.members.sum()) if found else None,
             "together": found.together if found else None,
+            "avoided": found.avoided if found else None,
             "area": found.area if found else None,
             "least": found.least if found else None,
             "skipped": list(self.skipped),
@@ -91,6 +92,11 @@ class Audited:
             f"that as a set they are no more like trained images than the reference has p = {found.together:.3g}; in "
             f"{100 * found.area:.0f} % of the pairs of the two they are the more like",
         ]
+        if found.avoided <= rate:
+            sentences.append(
+                f"as a set they are LESS like trained images than the reference (p = {found.avoided:.3g}): so it is "
+                "with images that a model was trained to forget by leading it away from them"
+            )
         if found.least > count:
             sentences.append(
                 f"the reference is too small to say anything of single images: at {rate:g} at least "

@@ -47,6 +47,9 @@ class Certified:
     """Those that are called members at the rate asked for."""
     together: float
     """P-value that as a set they are no more like members than the reference (Mann & Whitney, exact where small)."""
+    avoided: float
+    """P-value that as a set they are no *less* like members: a model that was trained to forget images may tell them
+    worse than ones that it never saw."""
     least: int
     """How many must be above every reference image for any to be called: more than there are says that the reference
     is too small to say anything of single images."""
@@ -109,6 +112,7 @@ def certify(asked: Sequence[float], reference: Sequence[float], rate: float) -> 
     p = p_values(exceedances(scores, null), null.size)
     q = np.asarray(false_discovery_control(p), dtype=np.float64)
     together = mannwhitneyu(scores, null, alternative="greater")
+    avoided = mannwhitneyu(scores, null, alternative="less")
     area = float(together.statistic) / (scores.size * null.size)
     least = int(np.ceil(scores.size / ((null.size + 1) * rate)))
-    return Certified(p, q, q <= rate, float(together.pvalue), least, area)
+    return Certified(p, q, q <= rate, float(together.pvalue), float(avoided.pvalue), least, area)
