@@ -10,8 +10,10 @@ RECIPE ?= recipes/testbed.toml
 run: $(INSTALLED)  ## the main job on the embedded testbed; exits 3 if the verdict refuses
 	$(BIN)/excise run $(RECIPE)
 
+# Asserts as Python has them: pytest's take a minute of ten. What fails is run once more with them, to be told with its values.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --assert=plain || \
+	{ $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none; exit 1; }
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
