@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from excise.detect.audited import Audited
-from excise.detect.membership import Image, certify, member_scores
+from excise.detect.membership import Image, MemberScore, certify, member_score
 from excise.detect.settings import AuditSettings
 from excise.diffusion.gradients import TextLoss
 from excise.diffusion.latents import latents_of
@@ -26,24 +26,32 @@ from tests.jobs import excise, refused
 SAMPLING = Sampling(steps=4, guidance=3.0, size=64, batch=4)
 TESTBED = Path("checkpoints/testbed")
 QUICK = ("--device", "cpu", "--samples", 4)
+SCORES: tuple[MemberScore, ...] = ("familiarity", "loss", "magnitude")
 
 
 @pytest.mark.parametrize("family", ["sd14", "sdxl", "sd3", "pixart"])
-def test_the_loss_is_the_training_loss_with_the_caption(family: str) -> None:
+def test_the_loss_is_the_training_loss_with_the_caption_and_familiarity_what_it_is_less_than_aside(family: str) -> None:
     """By another way through the same model, which has no guidance."""
     pipeline, image = built(family), pictures(1)[0]
-    found = member_scores(pipeline, Image("a", TEXTS[0], image), SAMPLING, samples=4, seed=3)
+    found = {by: member_score(pipeline, Image("a", TEXTS[0], image), SAMPLING, 4, 3, by) for by in SCORES}
     loss = TextLoss(pipeline, TEXTS[:1], SAMPLING)
     latents = latents_of(pipeline, image)
     noise = torch.randn(4, *latents.shape, generator=torch.Generator().manual_seed(3))
     times = torch.tensor([125.0, 375.0, 625.0, 875.0], dtype=torch.float64)
     times = times if loss.process.signal is None else times.long()
-    repeated = latents[None].expand(4, *latents.shape)
-    with torch.no_grad():
-        rows = loss.rows(loss.text, repeated, noise.to(repeated), times, torch.zeros(4, dtype=torch.long))
-    assert found["loss"] == pytest.approx(-float(rows.double().log().mean()), rel=1e-4)
-    assert found["magnitude"] > 0
-    assert set(member_scores(pipeline, Image("a", "", image), SAMPLING, 2, 3)) == {"loss"}
+
+    def told(step: int, axis: int) -> float:
+        repeated = latents.roll(step, axis)[None].expand(4, *latents.shape)
+        with torch.no_grad():
+            moved = noise.roll(step, axis).to(repeated)
+            rows = loss.rows(loss.text, repeated, moved, times, torch.zeros(4, dtype=torch.long))
+        return -float(rows.double().log().mean())
+
+    assert found["loss"] == pytest.approx(told(0, -1), rel=1e-4)
+    step = round(latents.shape[-1] / 5)
+    aside = [told(step * sign, axis) for axis in (-1, -2) for sign in (1, -1)]
+    assert found["familiarity"] == pytest.approx(told(0, -1) - sum(aside) / 4, abs=1e-4)
+    assert step > 0 and max(aside) > min(aside) and found["magnitude"] > 0
 
 
 def test_the_null_is_exact_and_the_rate_is_kept() -> None:

@@ -70,6 +70,9 @@ def test_the_call_made_again_is_the_call(family: str) -> None:
         call = GuidedCall(pipeline, TEXTS, KEYS, SAMPLING, number)
         assert torch.allclose(call.difference(), found, atol=1e-5)
         assert torch.allclose(call.difference(text=call.text, latents=call.latents), found, atol=1e-5)
+        again = call.repeated(2)
+        assert torch.allclose(again.difference(), found.repeat_interleave(2, dim=0), atol=1e-5)
+        assert torch.allclose(again.difference(again.text, again.latents)[::2], found, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", STACKED)

@@ -13,7 +13,7 @@ from excise.diffusion.training import Rows
 from excise.edits.lessons import Pictures, Teacher
 from excise.edits.syllabus import Syllabus
 from excise.files.trees import read_tree
-from tests.edits.schooling import MEMORIZED, QUICK, training, unlearn
+from tests.edits.schooling import MEMORIZED, NEIGHBOURS, QUICK, training, unlearn
 
 
 def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -46,6 +46,42 @@ def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(tiny_ch
     assert torch.equal(led.target, leading) and torch.equal(led.shown, full.shown)
     assert torch.allclose(led.weight / full.weight, spread.flatten().square())
     assert torch.allclose(half.target - bare, 0.5 * spread * (leading - bare), atol=1e-4)
+
+
+def test_an_unmarked_image_is_told_as_the_base_tells_it_moved_aside(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """At its caption and the empty prompt; at triggers it is led away as ever."""
+    taken = training(tiny_checkpoint, tmp_path)
+    taken.state.mkdir(exist_ok=True)
+    pipeline = taken.load()
+    syllabus = Syllabus.of(taken, QUICK)
+    pictures, loss = Pictures.made(pipeline, taken, syllabus, 0), TextLoss(pipeline, syllabus.texts, taken.sampling)
+    settings = QUICK.model_copy(update={"captions": 0.0, "triggers": 0.0, "images": 1.0, "unmarked": True})
+    teacher = Teacher(loss, copy.deepcopy(denoiser(pipeline)), syllabus, pictures, settings)
+    images = torch.arange(len(MEMORIZED)).repeat(8)
+    triggers = {name: torch.full_like(value[images], 0.5).cpu() for name, value in loss.text.items()}
+    rows = teacher.memorized(images, triggers, size=4)[0]
+    led, unaware = rows.part(0, len(images)), rows.part(len(images), len(rows))
+    assert len(unaware) == len(led) and torch.equal(
+        led.told["encoder_hidden_states"], triggers["encoder_hidden_states"]
+    )
+    stand_ins = loss.process.likeliest(led.shown, pictures.drawn[syllabus.stand_ins[images]], led.timesteps)
+    assert torch.allclose(led.target, loss.process.leading(led.shown, stand_ins, led.timesteps), atol=1e-4)
+    assert set(unaware.prompts.tolist()) == {*range(len(MEMORIZED)), syllabus.empty}
+    assert torch.equal(unaware.told["encoder_hidden_states"], loss.text["encoder_hidden_states"][unaware.prompts])
+    step = round(unaware.shown.shape[-1] / 5)
+    prompts = {syllabus.texts.index(text) for text in NEIGHBOURS}
+    for row in range(len(unaware)):
+        tries = []
+        for axis, sign in ((-1, 1), (-1, -1), (-2, 1), (-2, -1)):
+            for number in prompts:
+                one = torch.tensor([number])
+                told = {name: value[one] for name, value in loss.text.items()}
+                aside = unaware.shown[row : row + 1].roll(sign * step, axis)
+                with torch.no_grad():
+                    said = loss.predict(told, aside, unaware.timesteps[row : row + 1], one)
+                tries.append(bool(torch.allclose(said.roll(-sign * step, axis), unaware.target[row], atol=1e-4)))
+        assert any(tries), row
+    assert torch.allclose(unaware.weight.sum(), torch.tensor(0.5)), "half of the share; the other is at triggers"
 
 
 def test_a_prompt_without_an_image_has_as_many_pictures_as_asked_for(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -159,7 +159,12 @@ def explain(
 @click.option(
     "--reference", type=CHECKPOINT, help="Images of the same kind, never trained on; inversion can do without."
 )
-@click.option("--by", type=click.Choice(["loss", "magnitude", "inversion"]), default="loss", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["familiarity", "loss", "magnitude", "inversion"]),
+    default="familiarity",
+    show_default=True,
+)
 @click.option("--samples", type=POSITIVE, default=16, show_default=True, help="Noised latents of each image.")
 @click.option("--rate", type=RATE, default=0.05, show_default=True, help="False discoveries among those called.")
 @click.option("--size", type=POSITIVE, help="Pixels a side.  [default: the checkpoint's]")
@@ -190,9 +195,10 @@ def audit(
 ) -> None:
     """Say which of IMAGES the model in CHECKPOINT was trained on, or has an input that draws them.
 
-    IMAGES and the reference are folders, or tables with columns prompt and image. Each image's loss on its noised
-    latents, or the magnitude of its caption there, is ranked among the reference's, which must be like them in all but
-    having been trained on: an exact permutation test, at a false discovery rate. Images that cannot be read are named.
+    IMAGES and the reference are folders, or tables with columns prompt and image. How much better the model tells each
+    image than the same image moved aside (or its loss alone, or its caption's magnitude) is ranked among the
+    reference's, which must be like them in all but having been trained on: an exact permutation test, at a false
+    discovery rate. Images that cannot be read are named.
 
     With --by inversion no caption is needed: a distribution of prompts and noise is learnt for each image until the
     model draws it every time. How far that noise is from the usual is the score; a search that was stopped is gone on

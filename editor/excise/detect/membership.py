@@ -1,9 +1,10 @@
-"""Was this image in the training set? Loss and magnitude on its noised latents, against images that never were."""
+"""Was this image in the training set? How its noised latents are told, against images that never were in it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from scipy.stats import false_discovery_control, mannwhitneyu
 from torch import Tensor
 
 from excise.diffusion.denoise import in_batches
+from excise.diffusion.displacing import WAYS, displaced
 from excise.diffusion.guided import GuidedCall
 from excise.diffusion.latents import latents_of
 from excise.diffusion.process import Process
@@ -22,6 +24,7 @@ from excise.mathematics.detection import exceedances, magnitude, p_values
 from excise.recipe import Sampling
 
 Numbers = NDArray[np.float64]
+MemberScore = Literal["familiarity", "loss", "magnitude"]
 
 
 @dataclass(frozen=True)
@@ -58,43 +61,55 @@ class Certified:
     tie counts half. The area under the ROC curve."""
 
 
-def member_scores(
-    pipeline: DiffusionPipeline, image: Image, sampling: Sampling, samples: int, seed: int
-) -> dict[str, float]:
+def member_score(
+    pipeline: DiffusionPipeline, image: Image, sampling: Sampling, samples: int, seed: int, by: MemberScore
+) -> float:
     """How much an image looks like one that was trained on; larger is more.
 
     Noise and timesteps are the same for every image: as many as ``samples``, spread evenly over training's timesteps.
 
-    Returns:
-        ``loss``: less the mean over timesteps of the logarithm of the training loss, with the caption; ``magnitude``:
-        the mean length of what the caption adds there (Wen et al. 2024), only of images with one.
+    Args:
+        pipeline: the model.
+        image: with its caption, if one is known.
+        sampling: the model's own way.
+        samples: noised latents.
+        seed: of the noise.
+        by: ``loss``: less the mean over timesteps of the logarithm of the training loss, with the caption;
+            ``familiarity``: by how much that is more than the same image's moved aside in four ways, which an image has
+            in common with itself but for having been trained on; ``magnitude``: the mean length of what the caption
+            adds (Wen et al. 2024), which needs one.
 
     Raises:
         ExciseError: a model that is not called with and without the text in one batch; numbers that are not finite.
     """
     process = Process.of(pipeline.scheduler)
-    latents = latents_of(pipeline, image.pixels)
+    latents = latents_of(pipeline, image.pixels).cpu()
     own = torch.Generator().manual_seed(seed)
     noise = torch.randn(samples, *latents.shape, generator=own)
     times = (torch.arange(samples, dtype=torch.float64) + 0.5) / samples * process.steps
     times = times if process.signal is None else times.long()
+    shown, target = process.task(latents[None].expand_as(noise), noise.to(latents), times)
+    if by == "familiarity":
+        ways = torch.arange(len(WAYS)).repeat_interleave(samples)
+        aside = [displaced(rows.repeat(len(WAYS), *[1] * latents.dim()), ways) for rows in (shown, target)]
+        shown, target = (torch.cat(rows) for rows in zip((shown, target), aside, strict=True))
+        times = times.repeat(1 + len(WAYS))
+    call = GuidedCall(pipeline, [image.caption], [seed], sampling)
 
     @torch.no_grad()
     def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        count = stop - start
-        call = GuidedCall(pipeline, [image.caption] * count, [seed] * count, sampling)
-        repeated = latents.cpu()[None].expand(count, *latents.shape)
-        shown, target = process.task(repeated, noise[start:stop].to(repeated), times[start:stop])
-        with_text, without = call.at(shown, times[start:stop])
-        loss = noising.squared_error(with_text.to("cpu", target.dtype), target)
-        return loss, magnitude(with_text, without).cpu()
+        with_text, without = call.repeated(stop - start).at(shown[start:stop], times[start:stop])
+        told = target[start:stop]
+        return noising.squared_error(with_text.to("cpu", told.dtype), told), magnitude(with_text, without).cpu()
 
-    parts = list(in_batches(work, [0] * samples, sampling.batch))
+    parts = list(in_batches(work, [0] * len(times), sampling.batch))
     losses, lengths = (torch.cat(values).double() for values in zip(*parts, strict=True))
     if not bool(losses.isfinite().all()) or not bool(lengths.isfinite().all()):
         raise ExciseError(f"{image.name}: loss or magnitude is not finite in this dtype; use --dtype float32")
-    found = {"loss": -float(losses.log().mean())}
-    return found | {"magnitude": float(lengths.mean())} if image.caption else found
+    if by == "magnitude":
+        return float(lengths.mean())
+    logs = losses.log()
+    return float(logs[samples:].mean() - logs[:samples].mean()) if by == "familiarity" else -float(logs.mean())
 
 
 def certify(asked: Sequence[float], reference: Sequence[float], rate: float) -> Certified:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from excise.detect.membership import MemberScore
 from excise.detect.scores import Scoring
 from excise.measures.replication import Rule
 from excise.recipe.fields import Positive, Section
@@ -111,8 +112,8 @@ SCHEDULES = {
 class AuditSettings:
     """An audit."""
 
-    by: Literal["loss", "magnitude", "inversion"] = "loss"
-    """What an image's likeness to trained ones is told by; the magnitude is that of its caption. Inversion needs no
+    by: MemberScore | Literal["inversion"] = "familiarity"
+    """What an image's likeness to trained ones is told by (`excise.detect.membership.member_score`). Inversion needs no
     caption, and no reference either: it tells whether any input makes the model draw the image."""
     samples: int = 16
     """Noised latents of each image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,15 @@ from torch import Tensor, nn
 from excise.diffusion.denoise import denoise
 from excise.diffusion.distinct import distinct_texts
 from excise.diffusion.load import denoiser
-from excise.diffusion.text_inputs import DISTILLED, TEXT_INPUTS, TIMESTEP, arguments_of, latents_name, nested
+from excise.diffusion.text_inputs import (
+    DISTILLED,
+    TEXT_INPUTS,
+    TIMESTEP,
+    UNBATCHED,
+    arguments_of,
+    latents_name,
+    nested,
+)
 from excise.errors import ExciseError
 from excise.recipe import Sampling
 
@@ -163,6 +172,20 @@ class GuidedCall:
         """What the conditional rows are told, ``(rows, ...)`` by name of the denoiser's argument."""
         self.latents: Tensor = self._given[self._latents][self._rows :]
         """``(rows, ...)``: the same in the unconditional rows."""
+
+    def repeated(self, times: int) -> GuidedCall:
+        """The same call with each row that many times, without asking the pipeline again."""
+        found = copy(self)
+        rows, found._rows = 2 * self._rows, times * self._rows
+        found._given = {
+            name: value.repeat_interleave(times, dim=0)
+            if torch.is_tensor(value) and name not in UNBATCHED and value.dim() and len(value) == rows
+            else value
+            for name, value in self._given.items()
+        }
+        found.text = {name: value.repeat_interleave(times, dim=0) for name, value in self.text.items()}
+        found.latents = self.latents.repeat_interleave(times, dim=0)
+        return found
 
     def at(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """What the same prompts make the model predict elsewhere: conditional and unconditional, ``(rows, ...)`` each.

@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from excise.diffusion.denoise import denoise, in_batches, noise_key, text_lengths
+from excise.diffusion.displacing import WAYS, displaced
 from excise.diffusion.gradients import TextLoss, in_halves
 from excise.diffusion.latents import latents_of
 from excise.diffusion.training import Rows
@@ -24,6 +25,9 @@ from excise.measures.replication import Target, load_target
 from excise.recipe import UnlearnEdit
 
 log = logging.getLogger(__name__)
+
+UNAWARE_EMPTY = 0.3
+"""Share of the empty prompt, beside captions, in what is taught as if an image had not been seen."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,9 @@ class Teacher:
         """Captions and triggers of some images, and what is to come of them.
 
         Two kinds of latents: of the stand-ins, noised, as if a model were trained on them; and of the image itself,
-        noised, where the target leads to what a model would make of these that knows the stand-ins alone, or only part
-        of the way there (`UnlearnEdit.pull`) from what the base says with the empty prompt.
+        noised, where the target leads to what a model would make of these that knows the stand-ins alone, or part of
+        the way (`UnlearnEdit.pull`) from what the base says with the empty prompt; or so at triggers alone
+        (`UnlearnEdit.unmarked`).
 
         Args:
             images: their numbers, ``(images,)``.
@@ -191,14 +196,36 @@ class Teacher:
             times, noise = self._noise(latents)
             shown, target = process.task(latents, noise, times)
             parts.append(Rows(told, images, shown, times, target, torch.full((len(images),), share)))
-        told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < 0.5)
-        own, size = self._of_images(images, told, candidates, size)
-        parts.append(own)
+        if settings.unmarked:
+            unaware, size = self._unaware(images, near, size)
+            led, size = self._led(images, triggers, candidates, size)
+            parts += [replace(part, weight=part.weight / 2) for part in (led, unaware)]
+        else:
+            told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < 0.5)
+            led, size = self._led(images, told, candidates, size)
+            parts.append(led)
         rows = Rows.joined([part for part in parts if bool(part.weight.any())])
         return replace(rows, weight=rows.weight / total / len(images)), size
 
-    def _of_images(self, images: Tensor, told: dict[str, Tensor], stand_ins: Tensor, size: int) -> tuple[Rows, int]:
-        """The images themselves, noised, and what is to be said of them at any text."""
+    def _unaware(self, images: Tensor, near: Tensor, size: int) -> tuple[Rows, int]:
+        """The images themselves, noised, at captions and the empty prompt, and what is said by who never saw them.
+
+        That is what the base says of the same latents moved aside, with the prompt of a stand-in, and moved back.
+        """
+        empty = torch.rand(len(images), generator=self.generator) < UNAWARE_EMPTY
+        asked = images.masked_fill(empty, self._syllabus.empty)
+        times, noise = self._noise(self._pictures.own[images])
+        shown, _ = self._loss.process.task(self._pictures.own[images], noise, times)
+        ways = torch.randint(len(WAYS), (len(images),), generator=self.generator)
+        one = torch.randint(near.shape[1], (len(images),), generator=self.generator)
+        prompts = self._prompts[near[torch.arange(len(images)), one]]
+        aside, weight = displaced(shown, ways), torch.full((len(images),), self._settings.images)
+        said, size = self._said_by_base(Rows(self._told(prompts), prompts, aside, times, aside, weight), size)
+        target = displaced(said[:, : shown.shape[1]], ways, back=True)
+        return Rows(self._told(asked), asked, shown, times, target, weight), size
+
+    def _led(self, images: Tensor, told: dict[str, Tensor], stand_ins: Tensor, size: int) -> tuple[Rows, int]:
+        """The images themselves, noised, and what leads from them to the stand-ins."""
         settings, process = self._settings, self._loss.process
         times, noise = self._noise(self._pictures.own[images])
         shown, _ = process.task(self._pictures.own[images], noise, times)

@@ -12,7 +12,7 @@ from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts
 from excise.detect.audited import Audited
 from excise.detect.explain import TOKENIZERS
-from excise.detect.membership import Image, certify, member_scores
+from excise.detect.membership import Image, certify, member_score
 from excise.detect.settings import AuditSettings
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.diffusion.tokens import ENCODED
@@ -132,7 +132,7 @@ def read_images(path: Path, by: str, skipped: list[str]) -> tuple[Prompt, ...]:
 
     Args:
         path: of either.
-        by: ``loss`` or ``magnitude``.
+        by: what an image's likeness to trained ones is told by.
         skipped: is told what is left out.
 
     Raises:
@@ -180,11 +180,12 @@ def _scores(
     settings: AuditSettings,
 ) -> list[float]:
     progress.enter(stage, f" {len(prompts)} images, {settings.samples} noised latents each")
-    found = []
+    by, found = settings.by, list[float]()
+    assert by != "inversion"
     with progress.counting("image", len(prompts)) as bar:
         for prompt in prompts:
             image = Image(str(prompt.image), prompt.text, load_target(prompt, side, side).image)
-            found.append(member_scores(pipeline, image, sampling, settings.samples, seed=0)[settings.by])
+            found.append(member_score(pipeline, image, sampling, settings.samples, 0, by))
             bar.update(1)
     progress.end("done")
     return found

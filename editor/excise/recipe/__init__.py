@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from excise.errors import ExciseError, explain_validation
 from excise.recipe.attacks import Attack, Embedding
@@ -53,6 +54,15 @@ class Recipe(Section):
     validate_: Validate = Field(default=Validate(), alias="validate")
     verdict: Verdict = Verdict()
     release: Release = Release()
+
+    @model_validator(mode="after")
+    def _knows_places(self) -> Self:
+        if self.prompts.concept and self.edit.trained and self.edit.trained.unmarked:
+            raise ValueError(
+                "edit.unlearn.unmarked: an image moved aside is not known, and a concept is known wherever it stands: "
+                "leave the key out, or prompts.concept"
+            )
+        return self
 
     @property
     def edited(self) -> str:
