@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from excise.checkpoint import Checkpoint
 from excise.detect.audited import Audited
 from excise.detect.membership import Image, MemberScore, certify, member_score
 from excise.detect.settings import AuditSettings
 from excise.diffusion.gradients import TextLoss
 from excise.diffusion.latents import latents_of
-from excise.prompts.prompt import read_prompts
+from excise.measures.replication import load_target
+from excise.prompts.prompt import Prompt, read_prompts
 from excise.recipe import Sampling
 from tests.conftest import write_table
 from tests.diffusion.pipelines import save
@@ -107,6 +109,23 @@ def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None
     assert twin["members"] == 0 and twin["together"] > 0.05
     shown = excise("audit", TESTBED / "twin", tables["memorized"], *options)
     assert "too small to say anything of single images" in shown.output and "skipped: " in shown.output
+
+
+def test_without_captions_an_image_is_told_by_where_it_stands() -> None:
+    """The loss alone hardly tells the same images."""
+    pipeline = Checkpoint.open(TESTBED / "base").load(torch.float32, torch.device("cpu"))
+    sampling = Sampling(steps=4, guidance=3.0, batch=20)
+
+    def area(by: MemberScore) -> float:
+        scores = []
+        for name in ("verbatim", "never_seen"):
+            files = sorted((TESTBED / "images" / name).iterdir())[::4]
+            images = [Image(file.name, "", load_target(Prompt("", image=file), 64, 64).image) for file in files]
+            scores.append([member_score(pipeline, image, sampling, 4, 0, by) for image in images])
+        return certify(*scores, rate=0.05).area
+
+    found = {by: area(by) for by in ("familiarity", "loss")}
+    assert found["familiarity"] > 0.8 > 0.7 > found["loss"], found
 
 
 def test_what_cannot_be_audited_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -48,14 +48,14 @@ def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(tiny_ch
     assert torch.allclose(half.target - bare, 0.5 * spread * (leading - bare), atol=1e-4)
 
 
-def test_an_unmarked_image_is_told_as_the_base_tells_it_moved_aside(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_unaware_image_is_told_as_the_base_tells_it_moved_aside(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """At its caption and the empty prompt; at triggers it is led away as ever."""
     taken = training(tiny_checkpoint, tmp_path)
     taken.state.mkdir(exist_ok=True)
     pipeline = taken.load()
     syllabus = Syllabus.of(taken, QUICK)
     pictures, loss = Pictures.made(pipeline, taken, syllabus, 0), TextLoss(pipeline, syllabus.texts, taken.sampling)
-    settings = QUICK.model_copy(update={"captions": 0.0, "triggers": 0.0, "images": 1.0, "unmarked": True})
+    settings = QUICK.model_copy(update={"captions": 0.0, "triggers": 0.0, "images": 1.0, "unaware": True})
     teacher = Teacher(loss, copy.deepcopy(denoiser(pipeline)), syllabus, pictures, settings)
     images = torch.arange(len(MEMORIZED)).repeat(8)
     triggers = {name: torch.full_like(value[images], 0.5).cpu() for name, value in loss.text.items()}

@@ -121,12 +121,12 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
 
 def test_a_concept_is_not_moved_aside(tmp_path: Path) -> None:
     """It is known wherever it stands; of images, or by an edit that trains nothing, nothing is refused."""
-    asked = MINIMAL + "[edit]\nmethod = 'unlearn'\n[edit.unlearn]\nunmarked = true\n"
-    assert load_recipe(written(tmp_path, asked)).edit.unlearn.unmarked
+    asked = MINIMAL + "[edit]\nmethod = 'unlearn'\n[edit.unlearn]\nunaware = true\n"
+    assert load_recipe(written(tmp_path, asked)).edit.unlearn.unaware
     concept = asked.replace("[prompts]\n", "[prompts]\nconcept = 'owl'\n")
-    with pytest.raises(ExciseError, match="unmarked: an image moved aside is not known, and a concept is"):
+    with pytest.raises(ExciseError, match="unaware: an image moved aside is not known, and a concept is"):
         load_recipe(written(tmp_path, concept))
-    assert load_recipe(written(tmp_path, concept.replace("'unlearn'", "'zero'"))).edit.unlearn.unmarked
+    assert load_recipe(written(tmp_path, concept.replace("'unlearn'", "'zero'"))).edit.unlearn.unaware
 
 
 @pytest.mark.parametrize("text", ["name = ", "name = 'a'\nname = 'b'\n"])

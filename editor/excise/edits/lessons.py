@@ -175,7 +175,7 @@ class Teacher:
         Two kinds of latents: of the stand-ins, noised, as if a model were trained on them; and of the image itself,
         noised, where the target leads to what a model would make of these that knows the stand-ins alone, or part of
         the way (`UnlearnEdit.pull`) from what the base says with the empty prompt; or so at triggers alone
-        (`UnlearnEdit.unmarked`).
+        (`UnlearnEdit.unaware`).
 
         Args:
             images: their numbers, ``(images,)``.
@@ -196,7 +196,7 @@ class Teacher:
             times, noise = self._noise(latents)
             shown, target = process.task(latents, noise, times)
             parts.append(Rows(told, images, shown, times, target, torch.full((len(images),), share)))
-        if settings.unmarked:
+        if settings.unaware:
             unaware, size = self._unaware(images, near, size)
             led, size = self._led(images, triggers, candidates, size)
             parts += [replace(part, weight=part.weight / 2) for part in (led, unaware)]

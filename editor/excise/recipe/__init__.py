@@ -57,9 +57,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _knows_places(self) -> Self:
-        if self.prompts.concept and self.edit.trained and self.edit.trained.unmarked:
+        if self.prompts.concept and self.edit.trained and self.edit.trained.unaware:
             raise ValueError(
-                "edit.unlearn.unmarked: an image moved aside is not known, and a concept is known wherever it stands: "
+                "edit.unlearn.unaware: an image moved aside is not known, and a concept is known wherever it stands: "
                 "leave the key out, or prompts.concept"
             )
         return self
