@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 import torch
 
 from excise.diffusion.gradients import TextLoss
@@ -15,15 +16,24 @@ from excise.edits.syllabus import Syllabus
 from excise.files.trees import read_tree
 from tests.edits.schooling import MEMORIZED, NEIGHBOURS, QUICK, training, unlearn
 
+Schooled = tuple[Syllabus, Pictures, TextLoss, torch.nn.Module]
 
-def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """From the empty prompt's answer to what leads to the stand-ins, in proportion to the noise."""
+
+@pytest.fixture
+def schooled(tiny_checkpoint: Path, tmp_path: Path) -> Schooled:
+    """All that a teacher takes but its settings; the base is frozen."""
     taken = training(tiny_checkpoint, tmp_path)
     taken.state.mkdir(exist_ok=True)
     pipeline = taken.load()
     syllabus = Syllabus.of(taken, QUICK)
     pictures, loss = Pictures.made(pipeline, taken, syllabus, 0), TextLoss(pipeline, syllabus.texts, taken.sampling)
-    base, images = copy.deepcopy(denoiser(pipeline)), torch.tensor([2, 0])
+    return syllabus, pictures, loss, copy.deepcopy(denoiser(pipeline))
+
+
+def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(schooled: Schooled) -> None:
+    """From the empty prompt's answer to what leads to the stand-ins, in proportion to the noise."""
+    syllabus, pictures, loss, base = schooled
+    images = torch.tensor([2, 0])
 
     def taught(pull: float | None) -> Rows:
         settings = QUICK.model_copy(update={"captions": 0.0, "triggers": 0.0, "pull": pull})
@@ -48,15 +58,11 @@ def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(tiny_ch
     assert torch.allclose(half.target - bare, 0.5 * spread * (leading - bare), atol=1e-4)
 
 
-def test_an_unaware_image_is_told_as_the_base_tells_it_moved_aside(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_an_unaware_image_is_told_as_the_base_tells_it_moved_aside(schooled: Schooled) -> None:
     """At its caption and the empty prompt; at triggers it is led away as ever."""
-    taken = training(tiny_checkpoint, tmp_path)
-    taken.state.mkdir(exist_ok=True)
-    pipeline = taken.load()
-    syllabus = Syllabus.of(taken, QUICK)
-    pictures, loss = Pictures.made(pipeline, taken, syllabus, 0), TextLoss(pipeline, syllabus.texts, taken.sampling)
+    syllabus, pictures, loss, base = schooled
     settings = QUICK.model_copy(update={"captions": 0.0, "triggers": 0.0, "images": 1.0, "unaware": True})
-    teacher = Teacher(loss, copy.deepcopy(denoiser(pipeline)), syllabus, pictures, settings)
+    teacher = Teacher(loss, base, syllabus, pictures, settings)
     images = torch.arange(len(MEMORIZED)).repeat(8)
     triggers = {name: torch.full_like(value[images], 0.5).cpu() for name, value in loss.text.items()}
     rows = teacher.memorized(images, triggers, size=4)[0]

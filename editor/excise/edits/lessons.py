@@ -130,9 +130,11 @@ class Teacher:
         order = torch.randperm(self._syllabus.memorized, generator=self.generator)
         return order[: self._settings.memorized_rows]
 
-    def _noise(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def _noised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the denoiser is shown, what it would be trained to say, and timesteps."""
         times = self._loss.process.draw(len(latents), self.generator)
-        return times, torch.randn(latents.shape, generator=self.generator)
+        noise = torch.randn(latents.shape, generator=self.generator)
+        return *self._loss.process.task(latents, noise, times), times
 
     def _told(self, prompts: Tensor) -> dict[str, Tensor]:
         return {name: value[prompts.to(value.device)].float().cpu() for name, value in self._loss.text.items()}
@@ -151,8 +153,7 @@ class Teacher:
         empty = torch.rand(count, generator=self.generator) < settings.empty
         prompts = self._prompts[which].masked_fill(empty, self._syllabus.empty)
         latents = self._pictures.drawn[which]
-        times, noise = self._noise(latents)
-        shown, _ = self._loss.process.task(latents, noise, times)
+        shown, _, times = self._noised(latents)
         rows = Rows(self._told(prompts), prompts, shown, times, shown, torch.full((count,), settings.keep / count))
         said, size = self._said_by_base(rows, size)
         return replace(rows, target=said), size
@@ -185,16 +186,13 @@ class Teacher:
         Raises:
             ExciseError: not even one row fits.
         """
-        settings, process = self._settings, self._loss.process
+        settings = self._settings
         total = settings.captions + settings.triggers + settings.images
         captions, near = self._told(images), self._syllabus.stand_ins[images]
         candidates = self._pictures.drawn[near]  # (images, stand_ins, ...)
         parts = []
         for told, share in ((captions, settings.captions), (triggers, settings.triggers)):
-            one = torch.randint(near.shape[1], (len(images),), generator=self.generator)
-            latents = candidates[torch.arange(len(images)), one]
-            times, noise = self._noise(latents)
-            shown, target = process.task(latents, noise, times)
+            shown, target, times = self._noised(self._one_of_each(candidates))
             parts.append(Rows(told, images, shown, times, target, torch.full((len(images),), share)))
         if settings.unaware:
             unaware, size = self._unaware(images, near, size)
@@ -207,6 +205,10 @@ class Teacher:
         rows = Rows.joined([part for part in parts if bool(part.weight.any())])
         return replace(rows, weight=rows.weight / total / len(images)), size
 
+    def _one_of_each(self, rows: Tensor) -> Tensor:
+        one = torch.randint(rows.shape[1], (len(rows),), generator=self.generator)
+        return rows[torch.arange(len(rows)), one]
+
     def _unaware(self, images: Tensor, near: Tensor, size: int) -> tuple[Rows, int]:
         """The images themselves, noised, at captions and the empty prompt, and what is said by who never saw them.
 
@@ -214,11 +216,9 @@ class Teacher:
         """
         empty = torch.rand(len(images), generator=self.generator) < UNAWARE_EMPTY
         asked = images.masked_fill(empty, self._syllabus.empty)
-        times, noise = self._noise(self._pictures.own[images])
-        shown, _ = self._loss.process.task(self._pictures.own[images], noise, times)
+        shown, _, times = self._noised(self._pictures.own[images])
         ways = torch.randint(len(WAYS), (len(images),), generator=self.generator)
-        one = torch.randint(near.shape[1], (len(images),), generator=self.generator)
-        prompts = self._prompts[near[torch.arange(len(images)), one]]
+        prompts = self._prompts[self._one_of_each(near)]
         aside, weight = displaced(shown, ways), torch.full((len(images),), self._settings.images)
         said, size = self._said_by_base(Rows(self._told(prompts), prompts, aside, times, aside, weight), size)
         target = displaced(said[:, : shown.shape[1]], ways, back=True)
@@ -227,8 +227,7 @@ class Teacher:
     def _led(self, images: Tensor, told: dict[str, Tensor], stand_ins: Tensor, size: int) -> tuple[Rows, int]:
         """The images themselves, noised, and what leads from them to the stand-ins."""
         settings, process = self._settings, self._loss.process
-        times, noise = self._noise(self._pictures.own[images])
-        shown, _ = process.task(self._pictures.own[images], noise, times)
+        shown, _, times = self._noised(self._pictures.own[images])
         target = process.leading(shown, process.likeliest(shown, stand_ins, times), times)
         spread = process.scales(times)[1]
         if settings.pull is None:
