@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from excise.mathematics.compensation import given_back, given_back_held
-from excise.mathematics.directions import directions, soft_filter
+from excise.mathematics.directions import soft_filter
 
 OUTPUTS, N, TOKENS = 5, 8, 60
 
@@ -65,7 +65,7 @@ def test_memorized_prompts_of_all_weight_get_the_dropped_weight() -> None:
 
 
 def test_without_a_ridge_it_is_the_soft_filter_of_what_was_dropped() -> None:
-    expected = DROPPED @ soft_filter(directions(M, R), 2.0)
+    expected = DROPPED @ soft_filter(M, R, 2.0)
     assert torch.allclose(given_back(DROPPED, R, M, 2.0, 0.0), expected, atol=1e-8)
 
 

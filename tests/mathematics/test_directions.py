@@ -80,7 +80,9 @@ def test_what_is_orthogonal_in_the_kept_metric_is_not_touched() -> None:
 def test_a_soft_filter_is_ridge_regression_onto_kept_responses() -> None:
     for strength in (0.0, 0.3, 10.0):
         wanted = R @ torch.linalg.inv(R + strength * M)
-        assert torch.allclose(soft_filter(FOUND, strength), wanted, atol=1e-8)
+        shares = 1.0 / (1.0 + strength * FOUND.values)
+        assert torch.allclose(soft_filter(M, R, strength), wanted, atol=1e-8)
+        assert torch.allclose((FOUND.patterns * shares) @ FOUND.readouts.T, wanted, atol=1e-8)
 
 
 def test_a_small_ridge_changes_little_and_makes_a_singular_matrix_regular() -> None:
@@ -89,4 +91,6 @@ def test_a_small_ridge_changes_little_and_makes_a_singular_matrix_regular() -> N
     flat[0], flat[:, 0] = 0.0, 0.0
     with pytest.raises(ValueError, match="not positive definite"):
         directions(M, flat)
+    with pytest.raises(ValueError, match="not positive definite"):
+        soft_filter(M, flat, 1.0)
     assert directions(M, ridged(flat, 1e-3)).values.isfinite().all()

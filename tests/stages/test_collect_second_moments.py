@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from excise.diffusion.sites import Site
+from excise.files.writing import write_tensors
 from excise.mathematics.second_moment import SecondMoment
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
@@ -50,6 +51,12 @@ def test_they_are_those_of_the_plain_way(tiny_recipe: Recipe, tiny_sets: PromptS
             found = moments(gathered, group, rows, site)
             assert found.tokens == len(tokens)
             torch.testing.assert_close(found.products, tokens.T @ tokens, rtol=1e-4, atol=1e-5 * float(found.tokens))
+
+
+def test_the_file_has_the_bytes_that_the_format_gives_it(gathered: Run, tmp_path: Path) -> None:
+    """It is written a site at a time."""
+    write_tensors(tmp_path / "whole.safetensors", load_file(gathered.statistics))
+    assert gathered.statistics.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
 def test_they_are_symmetric_and_no_direction_has_less_than_nothing(gathered: Run, tiny_sites: tuple[Site, ...]) -> None:

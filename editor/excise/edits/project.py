@@ -6,7 +6,8 @@ how much they are used, ``W ← W Σᵢ bᵢaᵢᵀ/(1 + μλᵢ)``. See `excise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -76,10 +77,9 @@ def fit(material: Material) -> Edit:
 
 def deletions(material: Material, settings: ProjectEdit) -> dict[Site, Factor]:
     """What becomes of the weight of each site of which something is deleted; as `fit`."""
-    spectra = [_spectrum(material, settings, site) for site in material.sites]
     if settings.filter is not None:
-        filters = {each.site: soft_filter(each.found, settings.filter) for each in spectra}
-        return {site: _multiplied(matrix, settings.side) for site, matrix in filters.items()}
+        return {site: _multiplied(_filter(material, settings, site), settings.side) for site in material.sites}
+    spectra = [_spectrum(material, settings, site) for site in material.sites]
     chosen = {each.site: (each, count) for each in spectra if (count := _count(each, settings))}
     if not chosen:
         most = max(float(each.found.values[0]) for each in spectra)
@@ -90,18 +90,43 @@ def deletions(material: Material, settings: ProjectEdit) -> dict[Site, Factor]:
     return {site: _without(each.found.first(count), settings.side) for site, (each, count) in chosen.items()}
 
 
+def _filter(material: Material, settings: ProjectEdit, site: Site) -> Tensor:
+    assert settings.filter is not None
+    memorized, retained = _moments(material, settings, site)
+    with _explained(settings, site):
+        return soft_filter(memorized, _metric(retained, settings), settings.filter)
+
+
 def _spectrum(material: Material, settings: ProjectEdit, site: Site) -> Spectrum:
+    memorized, retained = _moments(material, settings, site)
+    with _explained(settings, site):
+        found = directions(memorized, _metric(retained, settings))
     weight = material.weight(site).double()
-    memorized, retained = (moment_of(material, prompts, site, settings.KEY) for prompts in ("memorized", "retained"))
-    if settings.side == "outputs":
-        memorized, retained = (weight @ moment @ weight.T for moment in (memorized, retained))
-    try:
-        found = directions(memorized, blurred(ridged(retained, settings.ridge), settings.obliqueness))
-    except ValueError as error:
-        raise ExciseError(f"{settings.KEY}: {site.name}: {error}; raise {settings.KEY}.ridge") from error
     through = weight if settings.side == "inputs" else torch.eye(len(retained), dtype=torch.float64)
     energy = torch.einsum("on,nm,om->", through, retained, through)
     return Spectrum(site, found, deletion_costs(found, through, retained) / energy)
+
+
+def _moments(material: Material, settings: ProjectEdit, site: Site) -> tuple[Tensor, Tensor]:
+    """Of what the site reads, or says, for memorized prompts and for those to be kept."""
+    moments = [moment_of(material, prompts, site, settings.KEY) for prompts in ("memorized", "retained")]
+    if settings.side == "outputs":
+        weight = material.weight(site).double()
+        moments = [weight @ moment @ weight.T for moment in moments]
+    memorized, retained = moments
+    return memorized, retained
+
+
+def _metric(retained: Tensor, settings: ProjectEdit) -> Tensor:
+    return blurred(ridged(retained, settings.ridge), settings.obliqueness)
+
+
+@contextmanager
+def _explained(settings: ProjectEdit, site: Site) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ExciseError(f"{settings.KEY}: {site.name}: {error}; raise {settings.KEY}.ridge") from error
 
 
 def moment_of(material: Material, prompts: str, site: Site, key: str) -> Tensor:

@@ -43,7 +43,7 @@ class Estimate:
     statistics: int
     """What is kept of every group, on disk."""
     merging: int
-    """Memory while it is merged: all of it, and beside it a chunk's sums and those that they are added to."""
+    """Memory of the host that it takes: a chunk's sums, and those that are added to them, or are written."""
     partial: int
     """On disk until collect is done: the sums of every chunk."""
     images: int
@@ -88,7 +88,7 @@ def estimate(context: Context) -> Estimate:
         weights=base.numbers() * pick_dtype(recipe.model.dtype, pick_device(recipe.model.device)).itemsize,
         sums=running,
         statistics=statistics,
-        merging=statistics + 2 * max(kept.values()),
+        merging=2 * max(kept.values()),
         partial=partial,
         images=images * prod((3, side, side)),
         disk=2 * _moved(context) + 2 * files + 2 * statistics + partial + images * prod((3, side, side)) + 64 * MIB,

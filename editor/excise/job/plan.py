@@ -123,9 +123,9 @@ def plan_job(context: Context, weights: bool = True) -> Plan:
     beside = found.weights if device.type == "cpu" else 0
     if found.merging + beside > host:
         faults.append(
-            f"collect: merging the statistics takes {_size(found.merging)}"
-            f"{f' beside {_size(beside)} of weights' if beside else ''}, and memory has {_size(host)}; lower "
-            "collect.groups, or use a machine with more"
+            f"collect: the statistics of a chunk take {_size(found.merging)}"
+            f"{f' beside {_size(beside)} of weights' if beside else ''}, and memory has {_size(host)}; use a machine "
+            "with more, or an edit.method that needs no second moments (docs/methods.md)"
         )
     return Plan(recipe, folder, context.demand, tuple(notes), weights, found, device, memory, host, free, tuple(faults))
 
@@ -161,7 +161,7 @@ def show_plan(plan: Plan, console: Console) -> None:
         table.add_row("collected", f"{', '.join(plan.demand.of(name))} of {name} prompts")
     table.add_row("sums", f"{_size(found.sums)} on {plan.device.type} while collecting")
     table.add_row("statistics", f"{_size(found.statistics)}, and until collect is done {_size(found.partial)} of parts")
-    table.add_row("merging", f"{_size(found.merging)} of memory for the statistics; {_size(plan.host)} free")
+    table.add_row("merging", f"{_size(found.merging)} of memory for a chunk's statistics; {_size(plan.host)} free")
     table.add_row("disk", f"{_size(found.disk)} needed in {plan.folder}, {_size(plan.free)} free")
     console.print(table)
     for note in plan.notes:

@@ -82,10 +82,23 @@ def deletion_costs(found: Directions, weight: Tensor, retained: Tensor) -> Tenso
     return crossed.cumsum(0).cumsum(1).diagonal()
 
 
-def soft_filter(found: Directions, strength: float) -> Tensor:
-    """Σᵢ bᵢaᵢᵀ / (1 + μλᵢ) over *all* directions: ``(n, n)``. It is R(R + μM)⁻¹: ridge regression onto kept responses.
+def soft_filter(memorized: Tensor, retained: Tensor, strength: float) -> Tensor:
+    """Σᵢ bᵢaᵢᵀ / (1 + μλᵢ) over *all* directions: ``(n, n)``, as R(R + μM)⁻¹, ridge regression onto kept responses.
+
+    Two factorisations take a fraction of the time that the directions themselves would.
 
     Args:
+        memorized: M, symmetric ``(n, n)``.
+        retained: R, symmetric and positive definite.
         strength: μ ≥ 0; 0 is the identity.
+
+    Raises:
+        ValueError: as `directions`.
     """
-    return (found.patterns / (1.0 + strength * found.values.clamp_min(0.0))) @ found.readouts.T
+    kept = retained.double().numpy()
+    try:
+        scipy.linalg.cholesky(kept)
+        factor = scipy.linalg.cho_factor(kept + strength * memorized.double().numpy())
+    except scipy.linalg.LinAlgError as error:
+        raise ValueError("the matrix of kept prompts is not positive definite") from error
+    return torch.from_numpy(scipy.linalg.cho_solve(factor, kept)).T.contiguous()

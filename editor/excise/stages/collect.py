@@ -12,14 +12,13 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from excise.diffusion.denoise import calls_of, denoise, in_batches, noise_key, text_lengths
@@ -31,6 +30,7 @@ from excise.files.writing import write_json, write_tensors
 from excise.mathematics.statistics import STATISTICS, Statistic
 from excise.prompts.sets import PromptSets
 from excise.recipe import Recipe
+from excise.run.merging import merge_sums
 from excise.run.statistics import Demand, Sums, sums_of, tensors_of
 from excise.stages.context import Context
 
@@ -75,7 +75,8 @@ def run(context: Context) -> None:
                 bar.update(len(chunk.texts))
     processes.wait()
     if processes.leads:
-        write_tensors(context.run.statistics, _merge(chunks, files))
+        names = [f"{chunk.set}/{chunk.group}" for chunk in chunks]
+        merge_sums(context.run.statistics, list(zip(names, files, strict=True)), left_out=SPENT)
         write_json(context.run.cost, _cost(recipe, chunks, files))
 
 
@@ -119,12 +120,13 @@ def collect_chunk(
     def work(start: int, stop: int) -> Sums:
         return _collect_batch(recipe, pipeline, sites, chunk, slice(start, stop), demand)
 
-    made, merged = 0, None
+    made, merged = 0, dict[tuple[str, str, str], Statistic]()
     for sums in in_batches(work, text_lengths(pipeline, chunk.texts), recipe.sampling.batch):
         made += recipe.collect.calls
-        batch: Sums = sums_of(tensors_of(sums))
-        merged = batch if merged is None else _merged([merged, batch])
-    assert merged is not None, "a chunk has a prompt"
+        batch = sums_of(tensors_of(sums))
+        for key in list(batch):  # one by one: of the largest models' sums memory holds two, and no third
+            part = batch.pop(key)
+            merged[key] = STATISTICS[key[1]].merge([merged[key], part]) if key in merged else part
     tensors = tensors_of(merged)
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
@@ -185,21 +187,6 @@ def check_calls(recipe: Recipe, scheduler: Any) -> None:
         )
 
 
-def _merged(parts: Sequence[Sums]) -> Sums:
-    """Sums of the union, in the order of the parts."""
-    return {key: STATISTICS[key[1]].merge([part[key] for part in parts]) for key in parts[0]}
-
-
-def _merge(chunks: list[Chunk], files: list[Path]) -> dict[str, Tensor]:
-    """The statistics of all chunks, added in their order; memory holds one chunk beside the sums."""
-    merged: dict[str, Sums] = {}
-    for chunk, file in zip(chunks, files, strict=True):
-        sums = sums_of({name: tensor for name, tensor in load_file(file).items() if name != SPENT})
-        prefix = f"{chunk.set}/{chunk.group}"
-        merged[prefix] = _merged([merged[prefix], sums]) if prefix in merged else sums
-    return {f"{prefix}/{name}": tensor for prefix, sums in merged.items() for name, tensor in tensors_of(sums).items()}
-
-
 def _cost(recipe: Recipe, chunks: list[Chunk], files: list[Path]) -> dict[str, Any]:
     """What collecting cost.
 
@@ -208,7 +195,7 @@ def _cost(recipe: Recipe, chunks: list[Chunk], files: list[Path]) -> dict[str, A
     ``peak_memory_bytes``: largest, of the device where it is a GPU and else of the process; ``sets``: prompts of each
     group. All of them count what earlier, killed runs have left as if it were made in one.
     """
-    cost = torch.stack([load_file(file)[SPENT] for file in files])
+    cost = torch.stack([_spent(file) for file in files])
     groups: dict[str, dict[int, int]] = {}
     for chunk in chunks:
         sizes = groups.setdefault(chunk.set, {})
@@ -223,6 +210,12 @@ def _cost(recipe: Recipe, chunks: list[Chunk], files: list[Path]) -> dict[str, A
         "peak_memory_bytes": int(cost[:, 2].max()),
         "sets": {name: list(sizes.values()) for name, sizes in groups.items()},
     }
+
+
+def _spent(file: Path) -> Tensor:
+    with safe_open(file, framework="pt") as opened:
+        found: Tensor = opened.get_tensor(SPENT)
+    return found
 
 
 def _peak_bytes(device: torch.device) -> int:
