@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from excise.checkpoint import Checkpoint
 from excise.detect.audited import Audited
+from excise.detect.fitting import fitted
 from excise.detect.membership import Image, MemberScore, certify, member_score
 from excise.detect.settings import AuditSettings
-from excise.diffusion.gradients import TextLoss
+from excise.diffusion.guided import GuidedCall
 from excise.diffusion.latents import latents_of
-from excise.measures.replication import load_target
-from excise.prompts.prompt import Prompt, read_prompts
+from excise.diffusion.process import Process
+from excise.prompts.prompt import read_prompts
 from excise.recipe import Sampling
 from tests.conftest import write_table
 from tests.diffusion.pipelines import save
@@ -33,27 +34,43 @@ SCORES: tuple[MemberScore, ...] = ("familiarity", "loss", "magnitude")
 
 @pytest.mark.parametrize("family", ["sd14", "sdxl", "sd3", "pixart"])
 def test_the_loss_is_the_training_loss_with_the_caption_and_familiarity_what_it_is_less_than_aside(family: str) -> None:
-    """By another way through the same model, which has no guidance."""
+    """By another way through the same model, a guided call's conditional half."""
     pipeline, image = built(family), pictures(1)[0]
     found = {by: member_score(pipeline, Image("a", TEXTS[0], image), SAMPLING, 4, 3, by) for by in SCORES}
-    loss = TextLoss(pipeline, TEXTS[:1], SAMPLING)
+    process, call = Process.of(pipeline.scheduler), GuidedCall(pipeline, TEXTS[:1], [0], SAMPLING).repeated(4)
     latents = latents_of(pipeline, image)
     noise = torch.randn(4, *latents.shape, generator=torch.Generator().manual_seed(3))
     times = torch.tensor([125.0, 375.0, 625.0, 875.0], dtype=torch.float64)
-    times = times if loss.process.signal is None else times.long()
+    times = times if process.signal is None else times.long()
 
     def told(step: int, axis: int) -> float:
         repeated = latents.roll(step, axis)[None].expand(4, *latents.shape)
+        shown, target = process.task(repeated, noise.roll(step, axis).to(repeated), times)
         with torch.no_grad():
-            moved = noise.roll(step, axis).to(repeated)
-            rows = loss.rows(loss.text, repeated, moved, times, torch.zeros(4, dtype=torch.long))
-        return -float(rows.double().log().mean())
+            said = call.at(shown, times)[0]
+        return -float((said - target).square().flatten(1).mean(dim=1).double().log().mean())
 
     assert found["loss"] == pytest.approx(told(0, -1), rel=1e-4)
     step = round(latents.shape[-1] / 5)
     aside = [told(step * sign, axis) for axis in (-1, -2) for sign in (1, -1)]
     assert found["familiarity"] == pytest.approx(told(0, -1) - sum(aside) / 4, abs=1e-4)
     assert step > 0 and max(aside) > min(aside) and found["magnitude"] > 0
+
+
+@pytest.mark.parametrize("family", ["sd14", "sd3", "flux"])
+def test_what_is_told_is_fitted_to_each_image_alone(family: str) -> None:
+    """It tells its own image better than the caption does, and than what is fitted to another."""
+    pipeline, pixels = built(family), pictures(2)
+    images = [Image(name, "", picture) for name, picture in zip("ab", pixels, strict=True)]
+    both = fitted(pipeline, images, SAMPLING, 6)
+    alone = fitted(pipeline, images[1:], SAMPLING, 6)[0]
+    assert all(torch.allclose(both[1][name], value, atol=0.01) for name, value in alone.items())
+    assert any(not torch.allclose(both[0][name], value, atol=0.01) for name, value in alone.items())
+
+    def score(told: Mapping[str, torch.Tensor] | None) -> float:
+        return member_score(pipeline, images[1], SAMPLING, 4, 3, "loss", told)
+
+    assert score(both[1]) > max(score(None), score(both[0]))
 
 
 def test_the_null_is_exact_and_the_rate_is_kept() -> None:
@@ -111,21 +128,30 @@ def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None
     assert "too small to say anything of single images" in shown.output and "skipped: " in shown.output
 
 
-def test_without_captions_an_image_is_told_by_where_it_stands() -> None:
-    """The loss alone hardly tells the same images."""
-    pipeline = Checkpoint.open(TESTBED / "base").load(torch.float32, torch.device("cpu"))
-    sampling = Sampling(steps=4, guidance=3.0, batch=20)
+def test_without_captions_every_memorized_image_is_told_by_what_is_fitted_to_it(tmp_path: Path) -> None:
+    """Of folders; a second audit of the same folder asks nothing again, and ends with the same numbers."""
+    for name in ("verbatim", "never_seen"):
+        (tmp_path / name).mkdir()
+        for file in sorted((TESTBED / "images" / name).iterdir())[::6]:
+            shutil.copy(file, tmp_path / name)
+    out = tmp_path / "out"
+    options = (tmp_path / "verbatim", "--reference", tmp_path / "never_seen", *QUICK, "--batch", 64, "--json")
 
-    def area(by: MemberScore) -> float:
-        scores = []
-        for name in ("verbatim", "never_seen"):
-            files = sorted((TESTBED / "images" / name).iterdir())[::4]
-            images = [Image(file.name, "", load_target(Prompt("", image=file), 64, 64).image) for file in files]
-            scores.append([member_score(pipeline, image, sampling, 4, 0, by) for image in images])
-        return certify(*scores, rate=0.05).area
+    def found(*more: object) -> tuple[Any, list[Path]]:
+        done = excise("audit", TESTBED / "base", *options, *more)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout), sorted((out / "partial/membership").glob("*"))
 
-    found = {by: area(by) for by in ("familiarity", "loss")}
-    assert found["familiarity"] > 0.8 > 0.7 > found["loss"], found
+    plain, _ = found("--by", "loss")
+    first, files = found("--out", out, "--rate", 0.3)
+    written = [file.stat().st_mtime_ns for file in files]
+    again, same = found("--out", out, "--rate", 0.3)
+    assert first == again == json.loads((out / "audit.json").read_text()) and same == files and files
+    assert [file.stat().st_mtime_ns for file in same] == written
+    assert first["fitted"] == 10 and first["area"] == 1.0 and first["members"] == len(first["images"]) == 6
+    assert plain["fitted"] == 0 and plain["area"] < 0.8
+    _, others = found("--out", out, "--steps", 0)
+    assert others and not set(others) & set(files)
 
 
 def test_what_cannot_be_audited_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -137,4 +163,11 @@ def test_what_cannot_be_audited_is_refused(tiny_checkpoint: Path, tmp_path: Path
     assert refused(excise("audit", tiny_checkpoint, tmp_path / "none", *pair), "none: give a folder")
     table = write_table(tmp_path / "plain.csv", [{"prompt": "a cat"}])
     assert refused(excise("audit", tiny_checkpoint, table, *pair), "plain.csv: names no image")
-    assert refused(excise("audit", save("flux", tmp_path / "flux"), empty, *pair), "FluxPipeline cannot be audited")
+    assert refused(
+        excise("audit", save("cogview4", tmp_path / "view"), empty, *pair),
+        "CogView4Pipeline cannot be audited by familiarity",
+    )
+    image = next((TESTBED / "images/never_seen").iterdir()).resolve()
+    asked = write_table(tmp_path / "asked.csv", [{"prompt": "a cat", "image": str(image)}])
+    flux = excise("audit", save("flux", tmp_path / "flux"), asked, "--reference", asked, *QUICK, "--by", "magnitude")
+    assert refused(flux, "FluxPipeline cannot be audited by magnitude")

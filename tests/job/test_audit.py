@@ -77,7 +77,7 @@ def test_pixels_of_one_image_are_in_memory_at_a_time(tiny_checkpoint: Path, pict
         held = [one for one in gc.get_objects() if isinstance(one, torch.Tensor) and one.shape == (3, 64, 64)]
         seen.append(len(held))
 
-    settings = AuditSettings(samples=1, model={"device": "cpu", "dtype": "float32"})
+    settings = AuditSettings(samples=1, fitted=0, model={"device": "cpu", "dtype": "float32"})
     found = audit(tiny_checkpoint, pictures, pictures, settings, count)
     assert len(found.names) == 3 and seen and max(seen) <= 1
 

@@ -87,7 +87,8 @@ def test_a_scan_leaves_what_a_job_runs_on(tiny_checkpoint: Path, tables: Path, t
     ready = load_recipe(recipe)
     assert not set(range(FIRST, FIRST + 3)) & set(range(ready.validate_.seed, ready.validate_.seed + 10_000))
     sets = prompt_sets(ready)
-    assert sum(map(len, sets.located)) + len(sets.held_out) == 8 and sets.contrast and sets.judged
+    assert sum(map(len, sets.located)) == 8 and not sets.held_out and sets.contrast and sets.judged
+    assert ready.edit.methods == ("project", "unlearn") and ready.edit.unlearn.steps == 400
     planned = excise("plan", recipe, "--out", tmp_path / "run")
     assert planned.exit_code == 0, planned.output
 
@@ -214,6 +215,7 @@ def test_init_writes_a_recipe_that_plan_takes(tiny_checkpoint: Path, tiny_tables
     recipe = load_recipe(out / "recipe.toml")
     assert (recipe.sampling.steps, recipe.sampling.guidance) == (50, 7.5) and recipe.prompts.memorized == memorized
     assert len(read(out / "ordinary.csv")) == 900 and len(read(out / "judged.csv")) == 100
+    assert recipe.edit.methods == ("project", "unlearn") and recipe.prompts.held_out == 0.0
     assert excise("plan", out / "recipe.toml").exit_code == 0
     assert refused(excise("init", tiny_checkpoint, "--out", out), "recipe.toml: is there already")
     bare = excise("init", tiny_checkpoint, "--out", tmp_path / "bare")

@@ -65,7 +65,9 @@ def test_the_published_setting_is_a_recipe_away() -> None:
 def test_recipes_of_large_models_delete_what_is_known_and_search_for_it(tmp_path: Path, name: str) -> None:
     recipe, defaults = load_recipe(Path(f"recipes/{name}.toml")), load_recipe(written(tmp_path, MINIMAL))
     assert recipe.locate == defaults.locate.model_copy(update={"evidence": False})
-    assert recipe.edit.method == "unlearn" and recipe.edit.unlearn.gradient_checkpointing
+    chain = load_recipe(Path("recipes/testbed-chain.toml"))
+    assert recipe.edit.methods == chain.edit.methods == ("project", "unlearn")
+    assert recipe.edit.project == chain.edit.project and recipe.edit.unlearn.gradient_checkpointing
     assert recipe.prompts.held_out == 0.0 and recipe.prompts.never_seen and "embedding" in recipe.attack.methods
     assert recipe.verdict.embedding_replication == defaults.verdict.embedding_replication
 

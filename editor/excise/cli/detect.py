@@ -171,14 +171,18 @@ def explain(
 @click.option("--batch", type=POSITIVE, default=16, show_default=True, help="Latents taken together at most.")
 @click.option("--out", type=FOLDER, help="Folder of what is left.  [default: none; of inversion audits/NAME]")
 @click.option("--schedule", type=click.Choice(["fast", "published"]), help="Of inversion.  [default: published]")
-@click.option("--steps", type=int, help="Steps of inversion.  [default: the schedule's]")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    help="Of inversion (the schedule's), or of fitting what the model is told (10 for folders, else 0).",
+)
 @click.option("--tokens", type=int, help="Tokens of the prompt it searches.  [default: the schedule's]")
 @click.option("--draws", type=int, help="Pictures that must all replicate.  [default: the schedule's]")
 @click.option("--drawing", type=int, help="Denoising steps of each.  [default: the schedule's]")
 @click.option("--guidance", type=float, multiple=True, help="Scale; may be repeated.  [default: the schedule's]")
 @click.option("--threshold", type=float, help="Tiled l2 at which a picture replicates an image.  [default: 0.15]")
 @click.option("--ssim", type=float, help="Structural similarity that it must have too.")
-@click.option("--fresh", is_flag=True, help="Search anew; by default what was searched is kept, and gone on with.")
+@click.option("--fresh", is_flag=True, help="Ask anew; by default what is in the folder is kept, and gone on with.")
 @DEVICE
 @DTYPE
 @json_option
@@ -198,11 +202,12 @@ def audit(
     IMAGES and the reference are folders, or tables with columns prompt and image. How much better the model tells each
     image than the same image moved aside (or its loss alone, or its caption's magnitude) is ranked among the
     reference's, which must be like them in all but having been trained on: an exact permutation test, at a false
-    discovery rate. Images that cannot be read are named.
+    discovery rate. Images that cannot be read are named. Images of a folder have no captions: what the model is told is
+    then fitted to each in some steps, of the reference as well.
 
     With --by inversion no caption is needed: a distribution of prompts and noise is learnt for each image until the
-    model draws it every time. How far that noise is from the usual is the score; a search that was stopped is gone on
-    with by the same command.
+    model draws it every time. How far that noise is from the usual is the score. An audit with --out, or by inversion,
+    that was stopped is gone on with by the same command.
     """
     from excise.job.audit import audit as run_audit
     from excise.job.inversion import audit_settings

@@ -29,6 +29,8 @@ class Audited:
     """Of each image, where inputs were searched for."""
     beside: tuple[Inverted, ...] = ()
     """The same of the reference."""
+    steps: int = 0
+    """In which what the model was told was fitted to each image; 0 where it was told the caption, or nothing."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -37,6 +39,7 @@ class Audited:
         rows = zip(self.names, self.scores, *columns, strict=True)
         document: dict[str, Any] = {
             "by": self.settings.by,
+            "fitted": self.steps,
             "rate": self.settings.rate,
             "reference": self.reference,
             "members": int(found.members.sum()) if found else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from excise.diffusion.denoise import in_batches
 from excise.diffusion.displacing import WAYS, displaced
+from excise.diffusion.gradients import TextLoss, errors
 from excise.diffusion.guided import GuidedCall
 from excise.diffusion.latents import latents_of
 from excise.diffusion.process import Process
 from excise.errors import ExciseError
-from excise.mathematics import noising
 from excise.mathematics.detection import exceedances, magnitude, p_values
 from excise.recipe import Sampling
 
@@ -62,7 +62,13 @@ class Certified:
 
 
 def member_score(
-    pipeline: DiffusionPipeline, image: Image, sampling: Sampling, samples: int, seed: int, by: MemberScore
+    pipeline: DiffusionPipeline,
+    image: Image,
+    sampling: Sampling,
+    samples: int,
+    seed: int,
+    by: MemberScore,
+    told: Mapping[str, Tensor] | None = None,
 ) -> float:
     """How much an image looks like one that was trained on; larger is more.
 
@@ -78,9 +84,12 @@ def member_score(
             ``familiarity``: by how much that is more than the same image's moved aside in four ways, which an image has
             in common with itself but for having been trained on; ``magnitude``: the mean length of what the caption
             adds (Wen et al. 2024), which needs one.
+        told: text inputs in place of the caption's, each without the batch's dimension (`excise.detect.fitting`); not
+            of the magnitude.
 
     Raises:
-        ExciseError: a model that is not called with and without the text in one batch; numbers that are not finite.
+        ExciseError: a model whose text has no fixed length; of the magnitude one that is not called with and without
+            the text in one batch; numbers that are not finite.
     """
     process = Process.of(pipeline.scheduler)
     latents = latents_of(pipeline, image.pixels).cpu()
@@ -89,27 +98,55 @@ def member_score(
     times = (torch.arange(samples, dtype=torch.float64) + 0.5) / samples * process.steps
     times = times if process.signal is None else times.long()
     shown, target = process.task(latents[None].expand_as(noise), noise.to(latents), times)
-    if by == "familiarity":
+    if by == "magnitude":
+        found = _lengths(pipeline, image, sampling, seed, shown, times).mean()
+    elif by == "loss":
+        found = -_log_losses(pipeline, image, sampling, told, shown, target, times).mean()
+    else:
         ways = torch.arange(len(WAYS)).repeat_interleave(samples)
         aside = [displaced(rows.repeat(len(WAYS), *[1] * latents.dim()), ways) for rows in (shown, target)]
         shown, target = (torch.cat(rows) for rows in zip((shown, target), aside, strict=True))
-        times = times.repeat(1 + len(WAYS))
+        logs = _log_losses(pipeline, image, sampling, told, shown, target, times.repeat(1 + len(WAYS)))
+        found = logs[samples:].mean() - logs[:samples].mean()
+    if not bool(found.isfinite()):
+        raise ExciseError(f"{image.name}: loss or magnitude is not finite in this dtype; use --dtype float32")
+    return float(found)
+
+
+@torch.no_grad()
+def _log_losses(
+    pipeline: DiffusionPipeline,
+    image: Image,
+    sampling: Sampling,
+    told: Mapping[str, Tensor] | None,
+    shown: Tensor,
+    target: Tensor,
+    times: Tensor,
+) -> Tensor:
+    """Logarithm of the training loss of each row, float64."""
+    loss = TextLoss(pipeline, [image.caption], sampling)
+    text = loss.text if told is None else {name: value[None] for name, value in told.items()}
+
+    def work(start: int, stop: int) -> Tensor:
+        count = stop - start
+        rows = {name: value.expand(count, *value.shape[1:]) for name, value in text.items()}
+        said = loss.predict(rows, shown[start:stop], times[start:stop], torch.zeros(count, dtype=torch.int64))
+        return errors(said.cpu(), target[start:stop])
+
+    return torch.cat(list(in_batches(work, [0] * len(times), sampling.batch))).double().log()
+
+
+@torch.no_grad()
+def _lengths(
+    pipeline: DiffusionPipeline, image: Image, sampling: Sampling, seed: int, shown: Tensor, times: Tensor
+) -> Tensor:
+    """How far the caption moves the prediction of each row, float64."""
     call = GuidedCall(pipeline, [image.caption], [seed], sampling)
 
-    @torch.no_grad()
-    def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        with_text, without = call.repeated(stop - start).at(shown[start:stop], times[start:stop])
-        told = target[start:stop]
-        return noising.squared_error(with_text.to("cpu", told.dtype), told), magnitude(with_text, without).cpu()
+    def work(start: int, stop: int) -> Tensor:
+        return magnitude(*call.repeated(stop - start).at(shown[start:stop], times[start:stop])).cpu()
 
-    parts = list(in_batches(work, [0] * len(times), sampling.batch))
-    losses, lengths = (torch.cat(values).double() for values in zip(*parts, strict=True))
-    if not bool(losses.isfinite().all()) or not bool(lengths.isfinite().all()):
-        raise ExciseError(f"{image.name}: loss or magnitude is not finite in this dtype; use --dtype float32")
-    if by == "magnitude":
-        return float(lengths.mean())
-    logs = losses.log()
-    return float(logs[samples:].mean() - logs[:samples].mean()) if by == "familiarity" else -float(logs.mean())
+    return torch.cat(list(in_batches(work, [0] * len(times), sampling.batch))).double()
 
 
 def certify(asked: Sequence[float], reference: Sequence[float], rate: float) -> Certified:

@@ -11,16 +11,15 @@ import numpy as np
 
 from excise.detect.decisions import Decided
 from excise.detect.drawing import Pictures, self_targets
+from excise.detect.first_recipe import recipe_of, write_recipe
 from excise.detect.ordinary import MOST
 from excise.detect.scoring import Scored
 from excise.detect.settings import ScanSettings
 from excise.detect.tables import (
     PICTURES,
     neighbours_of,
-    recipe_of,
     write_memorized,
     write_ordinary,
-    write_recipe,
     write_rows,
 )
 from excise.errors import ExciseError

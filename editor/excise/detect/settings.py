@@ -117,6 +117,9 @@ class AuditSettings:
     caption, and no reference either: it tells whether any input makes the model draw the image."""
     samples: int = 16
     """Noised latents of each image."""
+    fitted: int | None = None
+    """Of familiarity: steps in which what the model is told is fitted to each image before it is asked
+    (`excise.detect.fitting`), from the caption where there is one. None: 10 where there are none, else none."""
     rate: float = 0.05
     """False discovery rate: of the images that are called members, this share may be wrong."""
     size: int | None = None

@@ -1,4 +1,4 @@
-"""What a scan leaves for a job: tables of memorized, ordinary, judged and neighbouring captions, and a recipe."""
+"""What a scan leaves for a job: tables of memorized, ordinary, judged and neighbouring captions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from pathlib import Path
 from excise.detect.decisions import Decided, Row
 from excise.detect.ordinary import drawn_apart
 from excise.detect.scoring import Scored
-from excise.errors import ExciseError
 from excise.files.writing import written_whole
 from excise.mathematics.detection import exceedances
-from excise.measures.replication import Rule
 from excise.prompts.near_duplicates import words
-from excise.prompts.sets import prompt_sets
-from excise.recipe import Prompts, Recipe, Validate, Verdict
-from excise.recipe.text import to_toml
 
 JUDGED = 100
 """Captions for usefulness, at most; a quarter of the ordinary ones where these are few."""
@@ -133,57 +128,3 @@ def write_split(folder: Path, captions: Sequence[str]) -> tuple[int, int]:
     write_rows(folder / "judged.csv", ("prompt",), [(text,) for text in captions[:judged]])
     write_rows(folder / "ordinary.csv", ("prompt",), [(text,) for text in captions[judged:]])
     return len(captions) - judged, judged
-
-
-def recipe_of(draft: Recipe, folder: Path, rule: Rule, neighbours: bool) -> Recipe:
-    """A recipe that runs as it is on the tables of a folder.
-
-    What the tables are too small for is left out: groups of locating, evidence of sharing, held-out captions.
-
-    Args:
-        draft: name, model and sampling.
-        folder: with memorized.csv, ordinary.csv, judged.csv and perhaps neighbours.csv.
-        rule: of replication.
-        neighbours: whether there is a table of them.
-
-    Raises:
-        ExciseError: the tables are too small for any.
-    """
-    recipe = draft.model_copy(
-        update={
-            "prompts": Prompts(
-                memorized=draft.prompts.memorized,
-                ordinary=folder / "ordinary.csv",
-                judged=folder / "judged.csv",
-                neighbours=folder / "neighbours.csv" if neighbours else None,
-                column=draft.prompts.column,
-            ),
-            "validate_": Validate(threshold=rule.distance, ssim=rule.ssim, tiles=rule.tiles),
-            "verdict": Verdict(agreement_drop=None, neighbour_agreement_drop=None, false_positives=None),
-        }
-    )
-    reason: ExciseError | None = None
-    for evidence, held_out in ((True, 0.5), (False, 0.5), (False, 0.0)):
-        for groups in (4, 3, 2):
-            prompts = recipe.prompts.model_copy(update={"held_out": held_out})
-            found = recipe.model_copy(
-                update={
-                    "prompts": prompts,
-                    "collect": recipe.collect.model_copy(update={"groups": groups}),
-                    "locate": recipe.locate.model_copy(update={"evidence": evidence}),
-                }
-            )
-            try:
-                prompt_sets(found)
-            except ExciseError as error:
-                reason = error
-            else:
-                return found
-    assert reason is not None
-    raise reason
-
-
-def write_recipe(path: Path, recipe: Recipe, opening: Sequence[str]) -> None:
-    """A recipe as TOML that opens with what it does, a comment a line."""
-    with written_whole(path) as unfinished:
-        unfinished.write_text("".join(f"# {line}\n" for line in opening) + "\n" + to_toml(recipe), encoding="utf-8")

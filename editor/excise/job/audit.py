@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-from diffusers import DiffusionPipeline
+from typing import Any
 
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts
 from excise.detect.audited import Audited
 from excise.detect.explain import TOKENIZERS
-from excise.detect.membership import Image, certify, member_score
+from excise.detect.inverted import Inverted
+from excise.detect.membership import certify
 from excise.detect.settings import AuditSettings
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
+from excise.diffusion.text_inputs import TEXT_INPUTS
 from excise.diffusion.tokens import ENCODED
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json
 from excise.files.scratch import scratch_folder
 from excise.job.draft import asked_sampling, draft_recipe, validated
 from excise.job.inversion import Inversions, refuse_other_files
+from excise.job.membership import Memberships
 from excise.job.preflight import check_side, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.runner import local_recipe
 from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt, prompts_of
 from excise.prompts.tables import SUFFIXES, read_table
-from excise.recipe import Model, Sampling, Validate
+from excise.recipe import Model, Validate
 from excise.report.audited import write_audit
 from excise.run.layout import Run
 from excise.run.lock import locked
 
 STAGES = ("reference", "images")
+KNOWN: dict[str, Mapping[str, Any]] = {
+    "familiarity": TEXT_INPUTS,
+    "loss": TEXT_INPUTS,
+    "magnitude": TOKENIZERS,
+    "inversion": ENCODED,
+}
+"""Pipelines that can be asked so."""
 
 
 def audit(
@@ -46,7 +55,7 @@ def audit(
 ) -> Audited:
     """Ask of each image whether it was in the training set, or whether any input draws it.
 
-    Memory holds the pixels of one image at a time; of an inversion, of the images that are searched for together.
+    Memory holds the pixels of one image at a time; where something is searched for, of those that are so together.
 
     Args:
         checkpoint: folder, single file or address.
@@ -54,8 +63,8 @@ def audit(
         reference: the same of images that were never trained on, of the same kind; an inversion can do without.
         settings: how; None takes the usual ones.
         say: is told how far it is.
-        out: folder of table, JSON and pictures, and of an inversion that is to be gone on with; None leaves nothing.
-        fresh: search anew for what was found there before.
+        out: folder of table, JSON and pictures, and of what is to be gone on with; None leaves nothing.
+        fresh: ask anew what was asked there before.
 
     Raises:
         ExciseError: a checkpoint that cannot be asked, no image that can be read, captions that are missing, or on
@@ -83,9 +92,11 @@ def audit(
         draft = draft_recipe(checkpoint, scratch, model=Model(path=checkpoint, **settings.model))
         found = Checkpoint.open(local_recipe(draft, Run(scratch))[0].model.path)
         check_parts(found)
-        known = ENCODED if settings.by == "inversion" else TOKENIZERS
+        known = KNOWN[settings.by]
         if found.pipeline_class not in known:
-            cannot = "cannot be searched for inputs" if settings.by == "inversion" else "cannot be audited"
+            cannot = (
+                "cannot be searched for inputs" if settings.by == "inversion" else f"cannot be audited by {settings.by}"
+            )
             raise ExciseError(f"{checkpoint}: a {found.pipeline_class} {cannot}; known are {', '.join(known)}")
         whole = asked_sampling(found, size=settings.size, batch=settings.batch)
         check_side(found, whole.size)
@@ -98,18 +109,18 @@ def audit(
         pipeline = found.load(pick_dtype(draft.model.dtype, device), device)
         stages = STAGES[-len(paths) :]
         progress = JobProgress(say, stages)
+        sampling, inverted, steps = whole.model_copy(update={"size": side}), list[list[Inverted]](), 0
+        common = (pipeline, sampling, settings, run, hash_json(found.hashes()), fresh)
         if settings.by == "inversion":
-            search = Inversions(pipeline, whole.model_copy(update={"size": side}), settings, run,
-                                hash_json(found.hashes()), fresh)  # fmt: skip
-            results = [search.all(progress, stage, kept) for stage, kept in zip(stages, ready, strict=True)]
-            search.forget_others()
-            scores = [[-one.divergence for one in part] for part in results]
+            searches = Inversions(*common)
+            inverted = [searches.all(progress, stage, kept) for stage, kept in zip(stages, ready, strict=True)]
+            scores = [[-one.divergence for one in part] for part in inverted]
+            searches.chunks.forget_others()
         else:
-            results = []
-            scores = [
-                _scores(progress, stage, pipeline, kept, side, whole, settings)
-                for stage, kept in zip(stages, ready, strict=True)
-            ]
+            asking = Memberships(*common, captions=not images.is_dir())
+            scores = [asking.all(progress, stage, kept) for stage, kept in zip(stages, ready, strict=True)]
+            steps = asking.steps
+            asking.chunks.forget_others()
         audited = Audited(
             tuple(str(prompt.image) for prompt in ready[-1]),
             tuple(scores[-1]),
@@ -117,12 +128,13 @@ def audit(
             len(ready[0]) if reference is not None else 0,
             certify(scores[1], scores[0], settings.rate) if reference is not None else None,
             tuple(skipped),
-            tuple(results[-1]) if results else (),
-            tuple(results[0]) if results and reference is not None else (),
+            tuple(inverted[-1]) if inverted else (),
+            tuple(inverted[0]) if inverted and reference is not None else (),
+            steps,
         )
         if out is not None:
             write_audit(
-                out, audited, [load_target(prompt, side, side).image for prompt in ready[-1]] if results else []
+                out, audited, [load_target(prompt, side, side).image for prompt in ready[-1]] if inverted else []
             )
     return audited
 
@@ -167,25 +179,4 @@ def _readable(prompts: Sequence[Prompt], side: int, skipped: list[str]) -> list[
             skipped.append(str(error))
         else:
             found.append(prompt)
-    return found
-
-
-def _scores(
-    progress: JobProgress,
-    stage: str,
-    pipeline: DiffusionPipeline,
-    prompts: Sequence[Prompt],
-    side: int,
-    sampling: Sampling,
-    settings: AuditSettings,
-) -> list[float]:
-    progress.enter(stage, f" {len(prompts)} images, {settings.samples} noised latents each")
-    by, found = settings.by, list[float]()
-    assert by != "inversion"
-    with progress.counting("image", len(prompts)) as bar:
-        for prompt in prompts:
-            image = Image(str(prompt.image), prompt.text, load_target(prompt, side, side).image)
-            found.append(member_score(pipeline, image, sampling, settings.samples, 0, by))
-            bar.update(1)
-    progress.end("done")
     return found

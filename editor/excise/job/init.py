@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from excise.checkpoint import Checkpoint
+from excise.detect.first_recipe import recipe_of, write_recipe
 from excise.detect.ordinary import drawn_apart, ordinary_captions
-from excise.detect.tables import recipe_of, write_recipe, write_split
+from excise.detect.tables import write_split
 from excise.errors import ExciseError
+from excise.job.best_edit import best_edit
 from excise.job.draft import draft_recipe, usual_sampling, with_sampling
 from excise.job.preflight import writing_explained
 from excise.measures.replication import Rule
@@ -65,7 +67,8 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
 
 def _sampled(draft: Recipe, folder: Path) -> Recipe:
     checkpoint = Checkpoint.open(folder)
-    return with_sampling(draft, checkpoint.scheduler(), usual_sampling(checkpoint))
+    sampled = with_sampling(draft, checkpoint.scheduler(), usual_sampling(checkpoint))
+    return sampled.model_copy(update={"edit": best_edit(checkpoint)})
 
 
 def _unmeasured(recipe: Recipe) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,25 +12,22 @@ from diffusers import DiffusionPipeline
 from excise.detect.inverted import Inverted, invert
 from excise.detect.settings import SCHEDULES, AuditSettings, Inversion
 from excise.errors import ExciseError
-from excise.files.hashing import hash_json
-from excise.files.writing import remove
+from excise.job.chunks import Chunks
 from excise.job.draft import validated
 from excise.job.fingerprints import hash_code
 from excise.job.progress import JobProgress
-from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt
 from excise.recipe import Sampling
 from excise.report.audited import LEFT
 from excise.run.layout import Run
 
-FOLDER = "inversion"
 SEARCHED = ("steps", "tokens", "draws", "drawing", "guidance")
-"""Options that are keys of `Inversion`."""
+"""Options that are keys of `Inversion`; steps are of a fitting as well."""
 RULE = ("threshold", "ssim")
 
 
 class Inversions:
-    """Searches on one checkpoint. Each file is named by all that its search depends on, so that no other is gone on."""
+    """Searches on one checkpoint."""
 
     def __init__(
         self,
@@ -52,39 +48,24 @@ class Inversions:
             checkpoint: hash of the checkpoint.
             fresh: remove what an earlier start left.
         """
-        self._pipeline, self._sampling, self._settings, self._run = pipeline, sampling, settings, run
+        self._pipeline, self._sampling, self._settings = pipeline, sampling, settings
         whole = (sampling.model_dump(mode="json"), settings.inversion.model_dump(mode="json"), settings.model)
-        self._made_of = [checkpoint, *whole, settings.threshold, settings.ssim, settings.tiles]
-        self._made_of.append(hash_code("excise.detect.inverted"))
-        if fresh:
-            remove(run.partial(FOLDER))
-        run.partial(FOLDER).mkdir(parents=True, exist_ok=True)
-        self._used: set[Path] = set()
+        rule = (settings.threshold, settings.ssim, settings.tiles)
+        made_of = (checkpoint, *whole, *rule, hash_code("excise.detect.inverted"))
+        self.chunks = Chunks(run, "inversion", settings.inversion.together, made_of, fresh)
 
     def all(self, progress: JobProgress, stage: str, prompts: Sequence[Prompt]) -> list[Inverted]:
         """Search for inputs of some images, in chunks that depend on their order alone."""
         settings, side = self._settings.inversion, self._sampling.size
         assert side is not None
-        chunks = [prompts[at : at + settings.together] for at in range(0, len(prompts), settings.together)]
         progress.enter(stage, f" {len(prompts)} images, {settings.together} at a time, at most {settings.steps} steps")
         found = []
-        with progress.counting("step", len(chunks) * settings.steps) as bar:
-            for chunk in chunks:
-                targets = [load_target(prompt, side, side) for prompt in chunk]
-                images = [(hashlib.sha256(one.image.numpy().tobytes()).hexdigest(), one) for one in targets]
-                masks = [prompt.mask and hashlib.sha256(prompt.mask.read_bytes()).hexdigest() for prompt in chunk]
-                name = hash_json([self._made_of, [key for key, _ in images], masks])[:24]
-                file = self._run.part(FOLDER, name)
-                self._used.add(file)
-                found += invert(self._pipeline, images, self._sampling, self._settings, file, bar)
+        with progress.counting("step", -(-len(prompts) // settings.together) * settings.steps) as bar:
+            for chunk in self.chunks(prompts, side):
+                images = list(zip(chunk.keys, chunk.targets, strict=True))
+                found += invert(self._pipeline, images, self._sampling, self._settings, chunk.file, bar)
         progress.end("done")
         return found
-
-    def forget_others(self) -> None:
-        """Remove what searches of other images or settings left in the folder."""
-        for file in self._run.partial(FOLDER).iterdir():
-            if file not in self._used:
-                remove(file)
 
 
 def audit_settings(options: dict[str, Any], model: dict[str, Any]) -> AuditSettings:
@@ -95,8 +76,10 @@ def audit_settings(options: dict[str, Any], model: dict[str, Any]) -> AuditSetti
     """
     asked = {key: value for key, value in options.items() if value is not None and value != ()}
     schedule = SCHEDULES[asked.pop("schedule", "published")]
+    if asked["by"] == "familiarity" and "steps" in asked:
+        asked["fitted"] = asked.pop("steps")
     of_search = {key: asked.pop(key) for key in SEARCHED if key in asked}
-    given = [key for key in ("schedule", *SEARCHED, *RULE) if options.get(key) not in (None, ())]
+    given = [key for key in ("schedule", *RULE) if options.get(key) not in (None, ())] + list(of_search)
     if asked["by"] != "inversion" and given:
         raise ExciseError(f"--{given[0]}: is of a search for inputs; leave it out, or give --by inversion")
     search = validated(Inversion, schedule.model_dump() | of_search)
