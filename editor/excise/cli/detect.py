@@ -17,6 +17,12 @@ DTYPE = click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
 )
 
+NEVER_SEEN = click.option(
+    "--never-seen",
+    type=FILE,
+    help="Table of prompts and images in no training set, like memorized ones: a search is judged beside them.",
+)
+
 
 @click.command()
 @click.argument("checkpoint", type=CHECKPOINT)
@@ -24,6 +30,7 @@ DTYPE = click.option(
 @click.option("--out", type=FOLDER, help="Folder of the scan.  [default: scans/NAME, the checkpoint's name]")
 @click.option("--column", help="Name of the column of captions, where it is not recognised.")
 @click.option("--ordinary", type=CHECKPOINT, help="Table of ordinary captions.  [default: those that come with excise]")
+@NEVER_SEEN
 @click.option("--calibrate", type=POSITIVE, default=2000, show_default=True, help="How many of those that come along.")
 @click.option(
     "--score",
@@ -80,15 +87,17 @@ def scan(checkpoint: Path, captions: Path, out: Path | None, as_json: bool, **op
 @click.command()
 @click.argument("checkpoint", type=CHECKPOINT)
 @click.option("--memorized", type=FILE, help="Table of memorized prompts.  [default: one that you write]")
+@NEVER_SEEN
 @click.option("--out", type=FOLDER, help="Folder of recipe and tables.  [default: the checkpoint's name]")
-def init(checkpoint: Path, memorized: Path | None, out: Path | None) -> None:
+def init(checkpoint: Path, memorized: Path | None, never_seen: Path | None, out: Path | None) -> None:
     """Write a recipe for CHECKPOINT, with ordinary captions, and without scanning.
 
-    Size, steps and guidance are the checkpoint's own; method and settings those that excise takes without being asked.
+    Size, steps and guidance are the checkpoint's own; the edit is what deletes most on excise's own testbed, as far as
+    the checkpoint's architecture and size allow.
     """
     from excise.job.init import write_first_recipe
 
-    for line in write_first_recipe(checkpoint, out or Path(default_name(checkpoint)), memorized):
+    for line in write_first_recipe(checkpoint, out or Path(default_name(checkpoint)), memorized, never_seen):
         click.echo(line)
 
 
@@ -174,7 +183,7 @@ def explain(
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
-    help="Of inversion (the schedule's), or of fitting what the model is told (10 for folders, else 0).",
+    help="Of inversion (the schedule's), or of fitting what the model is told (20 for folders, else 0).",
 )
 @click.option("--tokens", type=int, help="Tokens of the prompt it searches.  [default: the schedule's]")
 @click.option("--draws", type=int, help="Pictures that must all replicate.  [default: the schedule's]")

@@ -10,21 +10,24 @@ from excise.errors import ExciseError
 from excise.files.writing import written_whole
 from excise.measures.replication import Rule
 from excise.prompts.sets import prompt_sets
-from excise.recipe import Prompts, Recipe, UnlearnEdit, Validate, Verdict
+from excise.recipe import Attack, Embedding, Recipe, Section, Validate
 from excise.recipe.text import to_toml
 
 TIMES, LEAST_STEPS = 200, 400
 """How often a training comes by each memorized caption; its steps at least. On the testbed that was enough."""
+SEARCHED, SEARCH_STEPS = 64, 100
+"""Images of each kind that a search looks for, and its steps."""
 
 
 def recipe_of(draft: Recipe, folder: Path, rule: Rule, neighbours: bool) -> Recipe:
     """A recipe that runs as it is on the tables of a folder.
 
     What the tables are too small for is left out: groups of locating, evidence of sharing, held-out captions. Where the
-    edit trains, all captions are to go, and none are held out.
+    edit trains, and a search beside never-seen images can tell what came of it, all captions are to go and none are
+    held out; without such images a quarter is, since an edit that was tried on nothing it had not seen is refused.
 
     Args:
-        draft: name, model, sampling and edit.
+        draft: name, model, sampling, edit, and perhaps a table of never-seen images.
         folder: with memorized.csv, ordinary.csv, judged.csv and perhaps neighbours.csv.
         rule: of replication.
         neighbours: whether there is a table of them.
@@ -32,22 +35,20 @@ def recipe_of(draft: Recipe, folder: Path, rule: Rule, neighbours: bool) -> Reci
     Raises:
         ExciseError: the tables are too small for any.
     """
-    recipe = draft.model_copy(
+    recipe = measured(draft).model_copy(
         update={
-            "prompts": Prompts(
-                memorized=draft.prompts.memorized,
-                ordinary=folder / "ordinary.csv",
-                judged=folder / "judged.csv",
-                neighbours=folder / "neighbours.csv" if neighbours else None,
-                column=draft.prompts.column,
+            "prompts": draft.prompts.model_copy(
+                update={
+                    "ordinary": folder / "ordinary.csv",
+                    "judged": folder / "judged.csv",
+                    "neighbours": folder / "neighbours.csv" if neighbours else None,
+                }
             ),
             "validate_": Validate(threshold=rule.distance, ssim=rule.ssim, tiles=rule.tiles),
-            "verdict": Verdict(agreement_drop=None, neighbour_agreement_drop=None, false_positives=None),
         }
     )
     reason: ExciseError | None = None
-    trained = recipe.edit.trained
-    for evidence, held_out in ((True, 0.5), (False, 0.5), (False, 0.0))[2 if trained else 0 :]:
+    for evidence, held_out in _splits(recipe):
         for groups in (4, 3, 2):
             prompts = recipe.prompts.model_copy(update={"held_out": held_out})
             found = recipe.model_copy(
@@ -58,17 +59,36 @@ def recipe_of(draft: Recipe, folder: Path, rule: Rule, neighbours: bool) -> Reci
                 }
             )
             try:
-                located = sum(map(len, prompt_sets(found).located))
+                return _long_enough(found, sum(map(len, prompt_sets(found).located)))
             except ExciseError as error:
                 reason = error
-            else:
-                return _trained_long_enough(found, trained, located) if trained else found
     assert reason is not None
     raise reason
 
 
-def _trained_long_enough(recipe: Recipe, settings: UnlearnEdit, captions: int) -> Recipe:
-    """With as many steps as teach each of them so often."""
+def measured(recipe: Recipe) -> Recipe:
+    """The recipe with the checks waived that its tables cannot measure, and a search where it can be judged."""
+    seen, trained = recipe.prompts.never_seen, recipe.edit.trained
+    waived = {"agreement_drop": None, "neighbour_agreement_drop": None} | ({} if seen else {"false_positives": None})
+    update: dict[str, Section] = {"verdict": recipe.verdict.model_copy(update=waived)}
+    if seen and trained:
+        checkpointing = trained.gradient_checkpointing
+        search = Embedding(steps=SEARCH_STEPS, images=SEARCHED, gradient_checkpointing=checkpointing)
+        update["attack"] = Attack(methods=("replay", "embedding"), embedding=search)
+    return recipe.model_copy(update=update)
+
+
+def _splits(recipe: Recipe) -> tuple[tuple[bool, float], ...]:
+    """Whether evidence is asked for, and what is held out: the first that the tables are large enough for."""
+    if recipe.edit.trained:
+        return ((False, 0.0),) if recipe.prompts.never_seen else ((False, 0.25), (False, 0.0))
+    return ((True, 0.5), (False, 0.5), (False, 0.0))
+
+
+def _long_enough(recipe: Recipe, captions: int) -> Recipe:
+    """With as many steps of a training as teach each caption so often."""
+    if not (settings := recipe.edit.trained):
+        return recipe
     steps = max(LEAST_STEPS, math.ceil(TIMES * captions / min(settings.memorized_rows, captions)))
     unlearn = settings.model_copy(update={"steps": steps})
     return recipe.model_copy(update={"edit": recipe.edit.model_copy(update={"unlearn": unlearn})})

@@ -13,8 +13,9 @@ from excise.detect.membership import Image
 from excise.prompts.prompt import Prompt
 from excise.recipe import Embedding, Sampling
 
-STEPS = 10
-"""Enough for what was memorized to be told better where it stands than anything else is; any image is, in the end."""
+STEPS = 20
+"""Enough for every image that was memorized to be told better where it stands than others are; with many more, those
+are too."""
 
 
 def fitted(

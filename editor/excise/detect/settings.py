@@ -119,7 +119,7 @@ class AuditSettings:
     """Noised latents of each image."""
     fitted: int | None = None
     """Of familiarity: steps in which what the model is told is fitted to each image before it is asked
-    (`excise.detect.fitting`), from the caption where there is one. None: 10 where there are none, else none."""
+    (`excise.detect.fitting`), from the caption where there is one. None: 20 where there are none, else none."""
     rate: float = 0.05
     """False discovery rate: of the images that are called members, this share may be wrong."""
     size: int | None = None

@@ -14,6 +14,7 @@ from excise.checkpoint import Checkpoint
 from excise.diffusion.denoise import calls_of
 from excise.diffusion.pipelines import kind_of
 from excise.errors import ExciseError
+from excise.prompts.prompt import read_prompts
 from excise.recipe import Model, Prompts, Recipe, Sampling
 from excise.recipe.fields import Section
 
@@ -21,7 +22,13 @@ TIMESTEP_DISTILLED = Sampling(steps=4, guidance=0.0)
 """A Flux without guidance embeddings is the one that was distilled to few steps (schnell)."""
 
 
-def draft_recipe(checkpoint: Path, folder: Path, memorized: Path | None = None, model: Model | None = None) -> Recipe:
+def draft_recipe(
+    checkpoint: Path,
+    folder: Path,
+    memorized: Path | None = None,
+    model: Model | None = None,
+    never_seen: Path | None = None,
+) -> Recipe:
     """A recipe of a checkpoint and the tables in a folder, with sampling as in a plain recipe."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "scan"
     return Recipe(
@@ -31,6 +38,7 @@ def draft_recipe(checkpoint: Path, folder: Path, memorized: Path | None = None, 
             memorized=memorized or folder / "memorized.csv",
             ordinary=folder / "ordinary.csv",
             judged=folder / "judged.csv",
+            never_seen=never_seen,
         ),
     )
 
@@ -46,6 +54,17 @@ def with_sampling(draft: Recipe, scheduler: Any, sampling: Sampling) -> Recipe:
             "locate": draft.locate.model_copy(update=calls),
         }
     )
+
+
+def check_never_seen(table: Path | None) -> None:
+    """Refuse a table of never-seen images that has none, before anything is computed.
+
+    Raises:
+        ExciseError: no such table, or a row without an image.
+    """
+    bare = [prompt.text for prompt in read_prompts(table) if prompt.image is None] if table is not None else []
+    if bare:
+        raise ExciseError(f"{table}: {bare[0]!r} has no image; give a column image, of files beside the table")
 
 
 def usual_sampling(checkpoint: Checkpoint) -> Sampling:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from excise.checkpoint import Checkpoint
-from excise.detect.first_recipe import recipe_of, write_recipe
+from excise.detect.first_recipe import measured, recipe_of, write_recipe
 from excise.detect.ordinary import drawn_apart, ordinary_captions
 from excise.detect.tables import write_split
 from excise.errors import ExciseError
 from excise.job.best_edit import best_edit
-from excise.job.draft import draft_recipe, usual_sampling, with_sampling
+from excise.job.draft import check_never_seen, draft_recipe, usual_sampling, with_sampling
 from excise.job.preflight import writing_explained
 from excise.measures.replication import Rule
 from excise.prompts.tables import read_table
@@ -22,13 +22,16 @@ TAKEN = 1_000
 """Ordinary captions, unless the memorized prompts are so many that they take more."""
 
 
-def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -> list[str]:
+def write_first_recipe(
+    checkpoint: Path, folder: Path, memorized: Path | None, never_seen: Path | None = None
+) -> list[str]:
     """Write ``recipe.toml``, ``ordinary.csv`` and ``judged.csv``; weights that are elsewhere are not fetched.
 
     Args:
         checkpoint: folder, single file or address.
         folder: for what is written.
         memorized: table of memorized prompts; None if it is yet to be written.
+        never_seen: table of prompts and images that are in no training set; None if there is none.
 
     Returns:
         What is to be said.
@@ -45,7 +48,8 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
             f"{folder}: is the checkpoint itself, which is left as it is; choose another folder with --out"
         )
     texts = {row.text for row in read_table(memorized).rows} if memorized else set[str]()
-    draft = draft_recipe(checkpoint, folder, memorized)
+    check_never_seen(never_seen)
+    draft = draft_recipe(checkpoint, folder, memorized, never_seen=never_seen)
     if is_elsewhere(draft):
         with sketched(draft) as local:
             draft = _sampled(draft, local.model.path)
@@ -54,8 +58,8 @@ def write_first_recipe(checkpoint: Path, folder: Path, memorized: Path | None) -
     with writing_explained(Run(folder), "the recipe"):
         folder.mkdir(parents=True, exist_ok=True)
         ordinary, judged = write_split(folder, drawn_apart(ordinary_captions(max(TAKEN, 4 * len(texts))), texts))
-        recipe = recipe_of(draft, folder, Rule.of(draft.validate_), neighbours=False) if memorized else draft
-        write_recipe(path, _unmeasured(recipe), _opening(memorized))
+        recipe = recipe_of(draft, folder, Rule.of(draft.validate_), neighbours=False) if memorized else measured(draft)
+        write_recipe(path, recipe, _opening(memorized))
     return [
         f"  recipe                  {path}",
         f"  ordinary captions       {folder / 'ordinary.csv'} ({ordinary}), {folder / 'judged.csv'} ({judged})",
@@ -69,12 +73,6 @@ def _sampled(draft: Recipe, folder: Path) -> Recipe:
     checkpoint = Checkpoint.open(folder)
     sampled = with_sampling(draft, checkpoint.scheduler(), usual_sampling(checkpoint))
     return sampled.model_copy(update={"edit": best_edit(checkpoint)})
-
-
-def _unmeasured(recipe: Recipe) -> Recipe:
-    """The recipe with the checks waived that its tables cannot measure."""
-    waived = {"agreement_drop": None, "neighbour_agreement_drop": None, "false_positives": None}
-    return recipe.model_copy(update={"verdict": recipe.verdict.model_copy(update=waived)})
 
 
 def _opening(memorized: Path | None) -> list[str]:

@@ -23,7 +23,7 @@ from excise.errors import ExciseError
 from excise.files.hashing import hash_json
 from excise.files.writing import remove
 from excise.job.best_edit import best_edit
-from excise.job.draft import draft_recipe, with_sampling
+from excise.job.draft import check_never_seen, draft_recipe, with_sampling
 from excise.job.fingerprints import hash_code
 from excise.job.forecast import Forecast
 from excise.job.preflight import check_side, writing_explained
@@ -59,7 +59,12 @@ def scan(request: ScanRequest, say: Say = print) -> Run:
         progress = JobProgress(say, STAGES)
         if processes.leads:
             stack.enter_context(progress.kept(run.log))
-        draft = draft_recipe(request.checkpoint, request.out, model=Model(path=request.checkpoint, **request.model))
+        draft = draft_recipe(
+            request.checkpoint,
+            request.out,
+            model=Model(path=request.checkpoint, **request.model),
+            never_seen=request.never_seen,
+        )
         local, origins = local_recipe(draft, run, processes)
         job = _Scan(request, draft, Checkpoint.open(local.model.path), run, processes, progress)
         job.prepare(origins)
@@ -90,6 +95,7 @@ class _Scan:
         """Look at everything that the scan would fail by."""
         request, checkpoint, leads = self.request, self.checkpoint, self.processes.leads
         sampling = request.sampling(checkpoint)
+        check_never_seen(request.never_seen)
         check_parts(checkpoint)
         checkpoint.check_shapes()
         check_side(checkpoint, sampling.size)

@@ -30,6 +30,8 @@ class ScanRequest:
     column: str | None = None
     ordinary: Path | None = None
     """Table of ordinary captions; None takes the shipped ones."""
+    never_seen: Path | None = None
+    """Table of prompts and images that are in no training set, which the recipe judges a search by."""
     calibrate: int = SHIPPED
     """How many of the shipped ones."""
     scores: tuple[Score, ...] = ()
