@@ -13,7 +13,7 @@ import pytest
 from excise.recipe import Recipe
 from tests.jobs import write_recipe
 
-KILLS = 4
+KILLS = 3
 SCRIPT = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path

@@ -20,15 +20,15 @@ REPO = "acme/testbed-excised"
 
 @pytest.mark.e2e
 def test_the_testbeds_edit_goes_out_and_comes_back(hub: Hub, at_home: Path, tmp_path: Path) -> None:
-    """The recipe as it ships, with one seed, eight judged prompts, a third of the images and a sixth of the ordinary
+    """The recipe as it ships, with one seed, eight judged prompts, a third of the images, a twelfth of the ordinary
     prompts, and fewer controls, to be quick."""
     shipped = load_recipe(Path("recipes/testbed-release.toml"))
     judged, neighbours, memorized, ordinary = (
         tmp_path / f"{name}.csv" for name in ("judged", "neighbours", "memorized", "ordinary")
     )
     judged.write_text("".join(shipped.prompts.judged.read_text().splitlines(keepends=True)[:9]))
-    ordinary.write_text("".join(shipped.prompts.ordinary.read_text().splitlines(keepends=True)[::6]))
-    neighbours.write_text("".join(shipped.prompts.neighbours.read_text().splitlines(keepends=True)[::4]))
+    ordinary.write_text("".join(shipped.prompts.ordinary.read_text().splitlines(keepends=True)[::12]))
+    neighbours.write_text("".join(shipped.prompts.neighbours.read_text().splitlines(keepends=True)[::8]))
     header, *rows = shipped.prompts.memorized.read_text().splitlines(keepends=True)
     kept = [row for i, row in enumerate(rows) if row.endswith(",template\n") or i % 3 == 0]
     memorized.write_text(header + "".join(kept).replace("../images", str(Path("checkpoints/testbed/images").resolve())))

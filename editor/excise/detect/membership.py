@@ -129,7 +129,7 @@ def _log_losses(
 
     def work(start: int, stop: int) -> Tensor:
         count = stop - start
-        rows = {name: value.expand(count, *value.shape[1:]) for name, value in text.items()}
+        rows = {name: value.repeat_interleave(count, dim=0) for name, value in text.items()}
         said = loss.predict(rows, shown[start:stop], times[start:stop], torch.zeros(count, dtype=torch.int64))
         return errors(said.cpu(), target[start:stop])
 
