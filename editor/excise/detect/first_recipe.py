@@ -49,7 +49,7 @@ def recipe_of(draft: Recipe, folder: Path, rule: Rule, neighbours: bool) -> Reci
     )
     reason: ExciseError | None = None
     for evidence, held_out in _splits(recipe):
-        for groups in (4, 3, 2):
+        for groups in range(recipe.collect.groups, 1, -1):
             prompts = recipe.prompts.model_copy(update={"held_out": held_out})
             found = recipe.model_copy(
                 update={
@@ -96,5 +96,11 @@ def _long_enough(recipe: Recipe, captions: int) -> Recipe:
 
 def write_recipe(path: Path, recipe: Recipe, opening: Sequence[str]) -> None:
     """A recipe as TOML that opens with what it does, a comment a line."""
+    if recipe.edit.trained:
+        opening = [
+            *opening,
+            "Edit: directions deleted, then a training whose learning rate is a guess from the model's size, and whose",
+            "steps are one from the number of captions (docs/finding.md).",
+        ]
     with written_whole(path) as unfinished:
         unfinished.write_text("".join(f"# {line}\n" for line in opening) + "\n" + to_toml(recipe), encoding="utf-8")

@@ -9,7 +9,7 @@ from excise.detect.first_recipe import measured, recipe_of, write_recipe
 from excise.detect.ordinary import drawn_apart, ordinary_captions
 from excise.detect.tables import write_split
 from excise.errors import ExciseError
-from excise.job.best_edit import best_edit
+from excise.job.best_edit import with_best_edit
 from excise.job.draft import check_never_seen, draft_recipe, usual_sampling, with_sampling
 from excise.job.preflight import writing_explained
 from excise.measures.replication import Rule
@@ -72,7 +72,7 @@ def write_first_recipe(
 def _sampled(draft: Recipe, folder: Path) -> Recipe:
     checkpoint = Checkpoint.open(folder)
     sampled = with_sampling(draft, checkpoint.scheduler(), usual_sampling(checkpoint))
-    return sampled.model_copy(update={"edit": best_edit(checkpoint)})
+    return with_best_edit(sampled, checkpoint)
 
 
 def _opening(memorized: Path | None) -> list[str]:

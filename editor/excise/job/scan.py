@@ -22,7 +22,7 @@ from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json
 from excise.files.writing import remove
-from excise.job.best_edit import best_edit
+from excise.job.best_edit import with_best_edit
 from excise.job.draft import check_never_seen, draft_recipe, with_sampling
 from excise.job.fingerprints import hash_code
 from excise.job.forecast import Forecast
@@ -100,7 +100,7 @@ class _Scan:
         checkpoint.check_shapes()
         check_side(checkpoint, sampling.size)
         scheduler = checkpoint.scheduler()
-        self.draft = with_sampling(self.draft, scheduler, sampling).model_copy(update={"edit": best_edit(checkpoint)})
+        self.draft = with_best_edit(with_sampling(self.draft, scheduler, sampling), checkpoint)
         self.settings = request.scan_settings(checkpoint, scheduler, sampling)
         stream, content = open_captions("CAPTIONS", request.captions, request.column)
         self.beside = None if hub_address(request.captions) else request.captions.parent
