@@ -81,7 +81,8 @@ def audit_settings(options: dict[str, Any], model: dict[str, Any]) -> AuditSetti
     of_search = {key: asked.pop(key) for key in SEARCHED if key in asked}
     given = [key for key in ("schedule", *RULE) if options.get(key) not in (None, ())] + list(of_search)
     if asked["by"] != "inversion" and given:
-        raise ExciseError(f"--{given[0]}: is of a search for inputs; leave it out, or give --by inversion")
+        ways = "inversion or familiarity" if given[0] == "steps" else "inversion"
+        raise ExciseError(f"--{given[0]}: is of a search for inputs; leave it out, or give --by {ways}")
     search = validated(Inversion, schedule.model_dump() | of_search)
     return AuditSettings(**asked, inversion=search, model=model)
 
