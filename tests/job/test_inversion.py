@@ -75,7 +75,8 @@ def test_numbers_that_cannot_be_are_refused_before_anything_is_searched(
     assert refused(excise(*plain, "--tokens", 99), "--tokens 99", "read 22 at most")
     by_loss = ("audit", tiny_checkpoint, pictures, "--device", "cpu")
     assert refused(excise(*by_loss), "--reference")
-    assert refused(excise(*by_loss, "--reference", pictures, "--steps", 3), "--steps", "--by inversion")
+    told = excise(*by_loss, "--reference", pictures, "--by", "loss", "--steps", 3)
+    assert refused(told, "--steps", "give --by inversion or familiarity")
     other = tmp_path / "other"
     other.mkdir()
     (other / "audit.csv").write_text("mine")

@@ -20,6 +20,7 @@ from excise.diffusion.tokens import ENCODED
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json
 from excise.files.scratch import scratch_folder
+from excise.job.chunks import Asked
 from excise.job.draft import asked_sampling, draft_recipe, validated
 from excise.job.inversion import Inversions, refuse_other_files
 from excise.job.membership import Memberships
@@ -110,14 +111,14 @@ def audit(
         stages = STAGES[-len(paths) :]
         progress = JobProgress(say, stages)
         sampling, inverted, steps = whole.model_copy(update={"size": side}), list[list[Inverted]](), 0
-        common = (pipeline, sampling, settings, run, hash_json(found.hashes()), fresh)
+        own = Asked(pipeline, sampling, settings, run, hash_json(found.hashes()), fresh)
         if settings.by == "inversion":
-            searches = Inversions(*common)
+            searches = Inversions(own)
             inverted = [searches.all(progress, stage, kept) for stage, kept in zip(stages, ready, strict=True)]
             scores = [[-one.divergence for one in part] for part in inverted]
             searches.chunks.forget_others()
         else:
-            asking = Memberships(*common, captions=not images.is_dir())
+            asking = Memberships(own, captions=not images.is_dir())
             scores = [asking.all(progress, stage, kept) for stage, kept in zip(stages, ready, strict=True)]
             steps = asking.steps
             asking.chunks.forget_others()

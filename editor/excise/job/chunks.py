@@ -8,11 +8,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusers import DiffusionPipeline
+
+from excise.detect.settings import AuditSettings
 from excise.files.hashing import hash_json
 from excise.files.writing import remove
 from excise.measures.replication import Target, load_target
 from excise.prompts.prompt import Prompt
+from excise.recipe import Sampling
 from excise.run.layout import Run
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an audit asks of a model, and where it keeps what it was told."""
+
+    pipeline: DiffusionPipeline
+    sampling: Sampling
+    """The model's own way, at the size that is drawn."""
+    settings: AuditSettings
+    run: Run
+    """Its folder."""
+    checkpoint: str
+    """Hash of the checkpoint."""
+    fresh: bool
+    """Remove what an earlier start left."""
+
+    def chunks(self, kind: str, together: int, *more: Any) -> Chunks:
+        """A place for one kind of audit, whose results depend on the checkpoint, its sampling and ``more``; JSON."""
+        made_of = (self.checkpoint, self.sampling.model_dump(mode="json"), self.settings.model, *more)
+        return Chunks(self.run, kind, together, made_of, self.fresh)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline
-
 from excise.detect.inverted import Inverted, invert
 from excise.detect.settings import SCHEDULES, AuditSettings, Inversion
 from excise.errors import ExciseError
-from excise.job.chunks import Chunks
+from excise.job.chunks import Asked
 from excise.job.draft import validated
 from excise.job.fingerprints import hash_code
 from excise.job.progress import JobProgress
 from excise.prompts.prompt import Prompt
-from excise.recipe import Sampling
 from excise.report.audited import LEFT
 from excise.run.layout import Run
 
@@ -29,41 +26,24 @@ RULE = ("threshold", "ssim")
 class Inversions:
     """Searches on one checkpoint."""
 
-    def __init__(
-        self,
-        pipeline: DiffusionPipeline,
-        sampling: Sampling,
-        settings: AuditSettings,
-        run: Run,
-        checkpoint: str,
-        fresh: bool,
-    ) -> None:
-        """Make a place for them.
-
-        Args:
-            pipeline: the model.
-            sampling: its own way, at the size that is drawn.
-            settings: of the audit.
-            run: its folder.
-            checkpoint: hash of the checkpoint.
-            fresh: remove what an earlier start left.
-        """
-        self._pipeline, self._sampling, self._settings = pipeline, sampling, settings
-        whole = (sampling.model_dump(mode="json"), settings.inversion.model_dump(mode="json"), settings.model)
+    def __init__(self, asked: Asked) -> None:
+        """Make a place for them."""
+        self._asked, settings = asked, asked.settings
         rule = (settings.threshold, settings.ssim, settings.tiles)
-        made_of = (checkpoint, *whole, *rule, hash_code("excise.detect.inverted"))
-        self.chunks = Chunks(run, "inversion", settings.inversion.together, made_of, fresh)
+        search = settings.inversion.model_dump(mode="json")
+        code = hash_code("excise.detect.inverted")
+        self.chunks = asked.chunks("inversion", settings.inversion.together, search, *rule, code)
 
     def all(self, progress: JobProgress, stage: str, prompts: Sequence[Prompt]) -> list[Inverted]:
         """Search for inputs of some images, in chunks that depend on their order alone."""
-        settings, side = self._settings.inversion, self._sampling.size
+        asked, settings, side = self._asked, self._asked.settings.inversion, self._asked.sampling.size
         assert side is not None
         progress.enter(stage, f" {len(prompts)} images, {settings.together} at a time, at most {settings.steps} steps")
         found = []
         with progress.counting("step", -(-len(prompts) // settings.together) * settings.steps) as bar:
             for chunk in self.chunks(prompts, side):
                 images = list(zip(chunk.keys, chunk.targets, strict=True))
-                found += invert(self._pipeline, images, self._sampling, self._settings, chunk.file, bar)
+                found += invert(asked.pipeline, images, asked.sampling, asked.settings, chunk.file, bar)
         progress.end("done")
         return found
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diffusers import DiffusionPipeline
-
 from excise.detect.fitting import STEPS, fitted
 from excise.detect.membership import Image, member_score
 from excise.detect.settings import AuditSettings
 from excise.files.trees import read_tree, write_tree
-from excise.job.chunks import Chunk, Chunks
+from excise.job.chunks import Asked, Chunk
 from excise.job.fingerprints import hash_code
 from excise.job.progress import JobProgress
 from excise.prompts.prompt import Prompt
-from excise.recipe import Sampling
-from excise.run.layout import Run
 
 TOGETHER = 8
 """Images whose text inputs are fitted together; where nothing is fitted, one is in memory at a time."""
@@ -24,40 +20,25 @@ TOGETHER = 8
 class Memberships:
     """Scores by one checkpoint."""
 
-    def __init__(
-        self,
-        pipeline: DiffusionPipeline,
-        sampling: Sampling,
-        settings: AuditSettings,
-        run: Run,
-        checkpoint: str,
-        fresh: bool,
-        captions: bool,
-    ) -> None:
+    def __init__(self, asked: Asked, captions: bool) -> None:
         """Make a place for them.
 
         Args:
-            pipeline: the model.
-            sampling: its own way, at the size that is drawn.
-            settings: of the audit.
-            run: its folder.
-            checkpoint: hash of the checkpoint.
-            fresh: remove what an earlier start left.
+            asked: of which model, and where.
             captions: whether images have them; if not, what the model is told is fitted unless settings say otherwise.
         """
-        self._pipeline, self._sampling, self._settings = pipeline, sampling, settings
+        self._asked, settings = asked, asked.settings
         self.steps = steps_of(settings, captions)
         numbers = (settings.by, settings.samples, self.steps)
         code = hash_code("excise.detect.fitting")
-        made_of = (checkpoint, sampling.model_dump(mode="json"), settings.model, *numbers, code)
-        self.chunks = Chunks(run, "membership", TOGETHER if self.steps else 1, made_of, fresh)
+        self.chunks = asked.chunks("membership", TOGETHER if self.steps else 1, *numbers, code)
 
     def all(self, progress: JobProgress, stage: str, prompts: Sequence[Prompt]) -> list[float]:
         """The scores of some images, in order."""
-        side, found = self._sampling.size, list[float]()
+        side, found = self._asked.sampling.size, list[float]()
         assert side is not None
         fitting = f", told what {self.steps} steps fit to each" if self.steps else ""
-        progress.enter(stage, f" {len(prompts)} images, {self._settings.samples} noised latents each{fitting}")
+        progress.enter(stage, f" {len(prompts)} images, {self._asked.settings.samples} noised latents each{fitting}")
         with progress.counting("image", len(prompts)) as bar:
             for chunk in self.chunks(prompts, side):
                 if not chunk.file.exists():
@@ -68,15 +49,14 @@ class Memberships:
         return found
 
     def _scores(self, chunk: Chunk) -> list[float]:
-        by, samples = self._settings.by, self._settings.samples
+        pipeline, sampling, settings = self._asked.pipeline, self._asked.sampling, self._asked.settings
+        by = settings.by
         assert by != "inversion"
         pairs = zip(chunk.prompts, chunk.targets, strict=True)
         images = [Image(str(prompt.image), prompt.text, target.image) for prompt, target in pairs]
-        if not self.steps:
-            return [member_score(self._pipeline, one, self._sampling, samples, 0, by) for one in images]
-        told = fitted(self._pipeline, images, self._sampling, self.steps)
+        told = fitted(pipeline, images, sampling, self.steps) if self.steps else [None] * len(images)
         return [
-            member_score(self._pipeline, one, self._sampling, samples, 0, by, text)
+            member_score(pipeline, one, sampling, settings.samples, 0, by, text)
             for one, text in zip(images, told, strict=True)
         ]
 
