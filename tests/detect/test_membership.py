@@ -121,19 +121,19 @@ def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
-    base, twin = document("base"), document("twin")
+    base = document("base")
     assert len(base["images"]) == 6 and base["reference"] == 6 and len(base["skipped"]) == 2
     assert base["members"] == 6 and base["together"] < 0.01
-    assert twin["members"] == 0 and twin["together"] > 0.05
-    shown = excise("audit", TESTBED / "twin", tables["memorized"], *options)
-    assert "too small to say anything of single images" in shown.output and "skipped: " in shown.output
+    shown = excise("audit", TESTBED / "twin", tables["memorized"], *options).output
+    assert "0 of 6 images are called trained on" in shown and "than the reference has p = 0.0" not in shown
+    assert "too small to say anything of single images" in shown and "skipped: " in shown
 
 
 def test_without_captions_every_memorized_image_is_told_by_what_is_fitted_to_it(tmp_path: Path) -> None:
     """Of folders; a second audit of the same folder asks nothing again, and ends with the same numbers."""
     for name in ("verbatim", "never_seen"):
         (tmp_path / name).mkdir()
-        for file in sorted((TESTBED / "images" / name).iterdir())[1::12]:
+        for file in sorted((TESTBED / "images" / name).iterdir())[1::18]:
             shutil.copy(file, tmp_path / name)
     out = tmp_path / "out"
     options = (tmp_path / "verbatim", "--reference", tmp_path / "never_seen", *QUICK, "--batch", 64, "--json")
@@ -143,13 +143,13 @@ def test_without_captions_every_memorized_image_is_told_by_what_is_fitted_to_it(
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout), sorted((out / "partial/membership").glob("*"))
 
-    few = ("--out", out, "--rate", 0.3, "--steps", 10)
+    few = ("--out", out, "--rate", 0.4, "--steps", 10)
     first, files = found(*few)
     written = [file.stat().st_mtime_ns for file in files]
     again, same = found(*few)
     assert first == again == json.loads((out / "audit.json").read_text()) and same == files and files
     assert [file.stat().st_mtime_ns for file in same] == written
-    assert first["fitted"] == 10 and first["area"] == 1.0 and first["members"] == len(first["images"]) == 3
+    assert first["fitted"] == 10 and first["area"] == 1.0 and first["members"] == len(first["images"]) == 2
     plain, others = found("--out", out, "--steps", 0)
     assert steps_of(AuditSettings(), captions=False) == STEPS and steps_of(AuditSettings(), captions=True) == 0
     assert plain["fitted"] == 0 and plain["images"] != first["images"] and not set(others) & set(files)

@@ -169,7 +169,7 @@ def test_the_recipes_that_ship_run_on_a_tiny_twin_of_their_architecture(
         "collect.groups": 3,
         "locate.sparsity": 0.05,
     }
-    if shipped.edit.method == "unlearn":
+    if shipped.edit.trained:
         changes |= {
             "prompts.never_seen": str(tiny_recipe.prompts.never_seen),
             "prompts.neighbours": str(neighbours),

@@ -143,6 +143,7 @@ def test_the_check_finds_that_nothing_was_memorized(
     torch.manual_seed(0)
     monkeypatch.setattr(check, "SEARCHED", 2)  # a short search of few images, to be quick
     monkeypatch.setattr(check, "SEARCH_STEPS", 3)
+    monkeypatch.setattr(check, "SAMPLING", check.SAMPLING.model_copy(update={"steps": 3}))
     assert not check.check_testbed(testbed, 2, tmp_path)
     found = json.loads((tmp_path / "check.json").read_text())
     goals = {goal["name"]: goal for goal in found["goals"]}
