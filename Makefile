@@ -11,6 +11,8 @@ run: $(INSTALLED)  ## the main job on the embedded testbed; exits 3 if the verdi
 	$(BIN)/excise run $(RECIPE)
 
 # Asserts as Python has them: pytest's take a minute of ten. What fails is run once more with them, to be told with its values.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --assert=plain || \
 	{ $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none; exit 1; }

@@ -212,8 +212,8 @@ def test_on_the_testbed_it_finds_the_memorized_image_and_no_other() -> None:
     bed = Path("checkpoints/testbed")
     checkpoint = Checkpoint.open(bed / "base")
     pipeline, side = checkpoint.load(torch.float32, torch.device("cpu")), checkpoint.side(None)
-    prompts = [prompt for prompt in read_prompts(bed / "prompts" / "memorized.csv") if prompt.kind == "verbatim"][:3]
-    never = read_prompts(bed / "prompts" / "never_seen.csv")[:3]
+    prompts = [prompt for prompt in read_prompts(bed / "prompts" / "memorized.csv") if prompt.kind == "verbatim"][1:3]
+    never = read_prompts(bed / "prompts" / "never_seen.csv")[1:3]
     targets = [load_target(prompt, side, side) for prompt in (*prompts, *never)]
     wanted = [Target(prompt, target.image) for prompt, target in zip((*prompts, *prompts), targets, strict=True)]
     budget = Budget.of(Embedding(steps=10, curve=(10,)), "caption", Sampling(steps=10, guidance=3.0, batch=64))
@@ -222,4 +222,4 @@ def test_on_the_testbed_it_finds_the_memorized_image_and_no_other() -> None:
         triggers = next(search).triggers
         images = draw(pipeline, [(trigger, 1000) for trigger in triggers], budget.sampling) / 255.0
     hits = [bool(rule.replicated(images[i : i + 1], target)) for i, target in enumerate(targets)]
-    assert sum(hits[:3]) >= 2 and not any(hits[3:])
+    assert all(hits[:2]) and not any(hits[2:])

@@ -107,7 +107,7 @@ def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None
     tables = {}
     for name in ("memorized", "never_seen"):
         rows = []
-        for number, prompt in enumerate(read_prompts(TESTBED / "prompts" / f"{name}.csv")[:6]):
+        for number, prompt in enumerate(read_prompts(TESTBED / "prompts" / f"{name}.csv")[:4]):
             assert prompt.image is not None
             shutil.copy(prompt.image, tmp_path / f"{name}{number}.png")
             rows.append({"prompt": prompt.text, "image": f"{name}{number}.png"})
@@ -122,10 +122,10 @@ def test_an_audit_of_the_testbed_finds_what_it_memorized(tmp_path: Path) -> None
         return json.loads(done.stdout)
 
     base = document("base")
-    assert len(base["images"]) == 6 and base["reference"] == 6 and len(base["skipped"]) == 2
-    assert base["members"] == 6 and base["together"] < 0.01
+    assert len(base["images"]) == 4 and base["reference"] == 4 and len(base["skipped"]) == 2
+    assert base["members"] == 4 and base["together"] < 0.02
     shown = excise("audit", TESTBED / "twin", tables["memorized"], *options).output
-    assert "0 of 6 images are called trained on" in shown and "than the reference has p = 0.0" not in shown
+    assert "0 of 4 images are called trained on" in shown and "than the reference has p = 0.0" not in shown
     assert "too small to say anything of single images" in shown and "skipped: " in shown
 
 

@@ -76,7 +76,7 @@ DRAWN = 2
 def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     """Recipes that between them use every option that makes a stage read another key."""
     save_judge(Judge(QUESTIONS), folder / "judge")
-    recipe = changed(changed(recipe, "sampling", steps=2), "collect", calls=2)
+    recipe = changed(changed(recipe, "sampling", steps=2, batch=64), "collect", calls=2, chunk=64)
     recipe = changed(
         recipe, "attack", methods=("replay", *SEARCHES), **{name: quick(recipe, name) for name in SEARCHES}
     )

@@ -120,12 +120,12 @@ def parts(content: Any, name: str = "", first: bool = False) -> Iterator[tuple[A
 
 
 def test_no_record_makes_verify_stumble(unsigned: Path) -> None:
-    """Every value in turn replaced by three of other kinds, under a right sha256: a finding, never a traceback."""
+    """Every value in turn replaced by two of other kinds, under a right sha256: a finding, never a traceback."""
     content = content_of(unsigned)
     passed: dict[str, int] = {}
     for number, (part, key, place) in enumerate(list(parts(content))):
         kept = part[key]
-        for other in OTHERS[number % 2 :: 2]:
+        for other in OTHERS[number % 3 :: 3]:
             part[key] = other
             write_content(unsigned, content)
             findings = verify(unsigned)
@@ -136,4 +136,4 @@ def test_no_record_makes_verify_stumble(unsigned: Path) -> None:
     assert found(unsigned) == []
     assert len(passed) > 200
     free = (".sha256", ".verdict.settings.model")  # written anew; no part of the verdict
-    assert not [place for place, times in passed.items() if times > 2 and not place.startswith(free)]
+    assert not [place for place, times in passed.items() if times > 1 and not place.startswith(free)]
