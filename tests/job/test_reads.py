@@ -69,7 +69,7 @@ def quick(recipe: Recipe, name: str) -> Section:
     return found.model_copy(update={key: value for key, value in QUICK.items() if key in type(found).model_fields})
 
 
-DRAWN = 2
+DRAWN = 1
 """Variants, the first of them, of which pictures are drawn; the others differ by what an edit reads."""
 
 
