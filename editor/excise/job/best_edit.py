@@ -6,7 +6,7 @@ import math
 
 from excise.checkpoint import Checkpoint
 from excise.diffusion.process import Process
-from excise.diffusion.text_inputs import TEXT_INPUTS
+from excise.edits.unlearn import check_trainable
 from excise.errors import ExciseError
 from excise.recipe import Edit, ProjectEdit, Recipe, UnlearnEdit
 
@@ -46,10 +46,9 @@ def best_edit(checkpoint: Checkpoint) -> Edit:
         return Edit()
     project = ProjectEdit(filter=10.0)
     try:
+        check_trainable(checkpoint.pipeline_class)
         Process.of(checkpoint.scheduler())
     except ExciseError:
-        return Edit(method="project", project=project)
-    if checkpoint.pipeline_class not in TEXT_INPUTS:
         return Edit(method="project", project=project)
     parameters = sum(map(math.prod, checkpoint.shapes.values()))
     rate = KNOWN_RATE * (KNOWN_PARAMETERS / parameters) ** (2 / 3)
