@@ -17,7 +17,7 @@ from excise.job.names import NAMES
 from excise.job.sequence import STAGES, TRAINING, Fingerprints, Stage
 from excise.measures.judge import Judge, save_judge
 from excise.prompts.sets import PromptSets, prompt_sets
-from excise.recipe import AutoEdit, CompensateEdit, ProjectEdit, Recipe, Section, UnlearnEdit
+from excise.recipe import AutoEdit, CompensateEdit, NemoEdit, ProjectEdit, Recipe, Section, UnlearnEdit
 from excise.run.job_record import JobRecord
 from tests.conftest import QUESTIONS, changed, write_table
 from tests.job.tracing import Reads, leaves, traced
@@ -40,7 +40,7 @@ OTHER = {
 """Another value of keys that are names."""
 
 
-EDITS = ("edit.method", "edit.then", "edit.random", "edit.project", "edit.compensate", "edit.unlearn")
+EDITS = ("edit.method", "edit.then", "edit.random", "edit.project", "edit.compensate", "edit.nemo", "edit.unlearn")
 SEARCHES = ("embedding", "prompt", "relearn", "revive", "samplers")
 """Attacks that have a section."""
 SPARE = {"attack.samplers.seed"}
@@ -69,6 +69,8 @@ def quick(recipe: Recipe, name: str) -> Section:
     return found.model_copy(update={key: value for key, value in QUICK.items() if key in type(found).model_fields})
 
 
+TOLD_APART = NemoEdit(seeds=2, deviations=-1e6, start=2e6, least=1e6, step=1e6)
+"""Every prompt counts as memorized, and an output of every layer is tried."""
 DRAWN = 1
 """Variants, the first of them, of which pictures are drawn; the others differ by what an edit reads."""
 
@@ -83,6 +85,7 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
     plain = changed(changed(recipe, "validate_", judge=folder / "judge", seeds=1), "model", twin=recipe.model.path)
     replayed = changed(plain, "attack", methods=("replay",))
     other = changed(replayed, "locate", contrast="ordinary", rows="conditional", unit="columns", false_discovery=0.9)
+    other = changed(other, "locate", sparsity=0.1)
     return [
         plain,
         changed(changed(other, "collect", noise="own"), "edit", method="random"),
@@ -95,6 +98,7 @@ def variants(recipe: Recipe, folder: Path) -> list[Recipe]:
             compensate=CompensateEdit(dropped="directions", cost=0.5, threshold=1e-6),
         ),
         changed(replayed, "edit", method="compensate"),
+        changed(changed(other, "collect", sites="cross_value"), "edit", method="nemo", nemo=TOLD_APART),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from excise.diffusion.denoise import in_batches, text_lengths
 from excise.diffusion.guided import Prediction, check_guided, predictions
+from excise.diffusion.process import Process
 from excise.mathematics.detection import places
 from excise.recipe import Sampling
 
@@ -44,6 +46,40 @@ def guided_difference(
 def guided_gaps(pipeline: DiffusionPipeline, texts: Sequence[str], keys: Sequence[int], sampling: Sampling) -> Tensor:
     """These differences themselves: float32 ``(texts, numbers)`` on the CPU; arguments as `guided_difference`."""
     return _of_gaps(pipeline, texts, keys, sampling, lambda gaps: gaps)
+
+
+def first_guesses(pipeline: DiffusionPipeline, texts: Sequence[str], keys: Sequence[int], sampling: Sampling) -> Tensor:
+    """What a model guesses of the picture from pure noise, with the text alone: the noise that it predicts less the
+    noise that is there (Hintersdorf et al. 2024, arXiv 2406.02366); of one that predicts something else, what one step
+    to the end takes off the noise, less the noise.
+
+    Args:
+        pipeline: the model.
+        texts: prompts.
+        keys: seed of the noise of each.
+        sampling: size, and how many go together.
+
+    Returns:
+        Float32 ``(texts, channels, height, width)`` on the CPU.
+
+    Raises:
+        ExciseError: the scheduler does not state what is predicted; predictions that are not finite.
+    """
+    process, alone = Process.of(pipeline.scheduler), sampling.model_copy(update={"guidance": 1.0})
+    found = list[Tensor]()
+
+    def receive(_call: int, said: Prediction) -> None:
+        shown = said.shown.float()
+        guess = (process.one_step_change(shown, said.conditional.float(), said.timestep) - shown).cpu()
+        if guess.ndim == 3:  # tokens of a square
+            guess = guess.transpose(1, 2).unflatten(2, (math.isqrt(guess.shape[1]),) * 2)
+        found.append(guess)
+
+    def make(start: int, stop: int) -> Tensor:
+        predictions(pipeline, texts[start:stop], keys[start:stop], alone, 1, receive)
+        return found.pop()
+
+    return torch.cat(list(in_batches(make, text_lengths(pipeline, texts), sampling.batch)))
 
 
 def even_directions(pipeline: DiffusionPipeline, sampling: Sampling) -> Tensor:

@@ -18,6 +18,7 @@ METHODS = {
     "project": "excise.edits.project",
     "compensate": "excise.edits.compensate",
     "random": "excise.edits.random",
+    "nemo": "excise.edits.nemo",
     "unlearn": "excise.edits.unlearn",
 }
 """Method by the name that ``edit.method`` gives, to its module. Names, not modules: what a stage's result depends on

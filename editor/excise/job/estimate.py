@@ -12,6 +12,7 @@ from excise.diffusion.load import pick_device, pick_dtype
 from excise.diffusion.sites import Site
 from excise.mathematics.statistics import STATISTICS
 from excise.prompts.questions import questions_of
+from excise.recipe import NemoEdit, UnlearnEdit
 from excise.run.statistics import GROUPED
 from excise.stages.collect import plan_chunks
 from excise.stages.context import Context
@@ -52,7 +53,7 @@ class Estimate:
     collect_calls: int
     """Denoiser forward passes of one prompt each (two rows each under guidance)."""
     edit_calls: int
-    """Denoiser forward passes, in those of drawing, that an edit takes which is trained; else 0."""
+    """Denoiser forward passes, in those of drawing, that an edit takes which runs the model; else 0."""
     training: int
     """Memory of a training: weights of the denoiser in float32, as they were, with gradients and moments; else 0."""
     attack_calls: int
@@ -100,10 +101,14 @@ def estimate(context: Context) -> Estimate:
 
 
 def _edit_calls(context: Context) -> int:
-    settings, sets = context.recipe.edit.trained, context.sets
-    if settings is None:
-        return 0
-    return settings.calls(sum(map(len, sets.located)), bool(sets.neighbours), context.recipe.sampling.steps)
+    edit, sets, calls = context.recipe.edit, context.sets, 0
+    located, beside = sum(map(len, sets.located)), len(sets.neighbours) or len(sets.contrast)
+    for settings in map(edit.settings, edit.methods):
+        if isinstance(settings, UnlearnEdit):
+            calls += settings.calls(located, bool(sets.neighbours), context.recipe.sampling.steps)
+        elif isinstance(settings, NemoEdit):
+            calls += settings.calls(located, beside)
+    return calls
 
 
 def _training(context: Context) -> int:

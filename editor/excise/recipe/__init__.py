@@ -22,6 +22,7 @@ from excise.recipe.method import (
     Collect,
     CompensateEdit,
     Locate,
+    NemoEdit,
     ProjectEdit,
     RandomEdit,
     ScopedEdit,
@@ -32,10 +33,10 @@ from excise.recipe.search import Search, StepwiseSearch
 from excise.recipe.searches import PromptSearch, Relearn, Revive, Samplers
 
 __all__ = [
-    "HUB", "PUBLISHED", "Attack", "AutoEdit", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate", "Model",
-    "ProjectEdit", "PromptSearch", "Prompts", "RandomEdit", "Recipe", "Relearn", "Release", "Revive", "Samplers",
-    "Sampling", "ScopedEdit", "Search", "Section", "Source", "StepwiseSearch", "UnlearnEdit", "Validate", "Verdict",
-    "hub_address", "load_recipe",
+    "HUB", "PUBLISHED", "Attack", "AutoEdit", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate",
+    "Model", "NemoEdit", "ProjectEdit", "PromptSearch", "Prompts", "RandomEdit", "Recipe", "Relearn", "Release",
+    "Revive", "Samplers", "Sampling", "ScopedEdit", "Search", "Section", "Source", "StepwiseSearch",
+    "UnlearnEdit", "Validate", "Verdict", "hub_address", "load_recipe",
 ]  # fmt: skip
 
 
@@ -56,11 +57,15 @@ class Recipe(Section):
     release: Release = Release()
 
     @model_validator(mode="after")
-    def _knows_places(self) -> Self:
+    def _can_be_edited(self) -> Self:
         if self.prompts.concept and self.edit.trained and self.edit.trained.unaware:
             raise ValueError(
                 "edit.unlearn.unaware: an image moved aside is not known, and a concept is known wherever it stands: "
                 "leave the key out, or prompts.concept"
+            )
+        if "nemo" in self.edit.methods and self.collect.sites != "cross_value":
+            raise ValueError(
+                "edit.method: 'nemo' blocks what the text is turned into: set collect.sites = \"cross_value\""
             )
         return self
 

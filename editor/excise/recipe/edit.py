@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from excise.recipe.fields import Section
-from excise.recipe.method import CompensateEdit, ProjectEdit, RandomEdit, UnlearnEdit
+from excise.recipe.method import CompensateEdit, NemoEdit, ProjectEdit, RandomEdit, UnlearnEdit
 from excise.recipe.search import no_twice
 
 
@@ -23,7 +23,7 @@ class AutoEdit(Section):
     """Images that are searched for by embeddings of each setting: it costs."""
 
 
-Method = Literal["zero", "random", "project", "compensate", "unlearn"]
+Method = Literal["zero", "random", "project", "compensate", "nemo", "unlearn"]
 
 
 class Edit(Section):
@@ -32,7 +32,8 @@ class Edit(Section):
     method: Method | Literal["auto"] = "zero"
     """``zero`` sets the located weights to zero, as published; ``random``, a control, sets as many per site at random
     places to zero; ``project`` deletes directions that memorized prompts use more than those to be kept; ``compensate``
-    does as ``zero`` or ``project``, and gives back what kept prompts need; ``unlearn`` trains the denoiser, under
+    does as ``zero`` or ``project``, and gives back what kept prompts need; ``nemo``, a baseline, blocks outputs that it
+    finds prompt by prompt; ``unlearn`` trains the denoiser, under
     attack, to draw something else; ``auto`` is what a sweep before the job chooses, within a time."""
     then: Annotated[tuple[Method, ...], AfterValidator(no_twice)] = ()
     """Methods applied to what it leaves, one after another, each with the settings of its own section. Each works on
@@ -43,6 +44,8 @@ class Edit(Section):
     """Settings of ``project``."""
     compensate: CompensateEdit = CompensateEdit()
     """Settings of ``compensate``."""
+    nemo: NemoEdit = NemoEdit()
+    """Settings of ``nemo``."""
     unlearn: UnlearnEdit = UnlearnEdit()
     """Settings of ``unlearn``."""
     auto: AutoEdit = AutoEdit()

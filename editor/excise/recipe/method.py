@@ -118,6 +118,40 @@ class CompensateEdit(ProjectEdit):
         return self
 
 
+class NemoEdit(Section):
+    """Settings of the edit ``nemo``, a baseline, as published (Hintersdorf et al. 2024, 2406.02366); its layers are
+    those of ``collect.sites = "cross_value"``."""
+
+    seeds: Annotated[int, Field(ge=2)] = 10
+    """Latents whose first guesses are compared."""
+    deviations: float = 1.0
+    """A prompt counts as memorized where two of its guesses are more alike than those of neighbours (without any,
+    of ordinary prompts), by so many standard deviations; outputs are blocked until a guess is no more like what it was
+    than that."""
+    start: Annotated[float, Field(gt=0.0)] = 5.0
+    """Blocked first is what is so many standard deviations more or less active than for these."""
+    least: Annotated[float, Field(gt=0.0)] = 1.0
+    """Not lowered below this."""
+    step: Annotated[float, Field(gt=0.0)] = 0.25
+    """By which it is lowered as long as that is not enough; each time one more of the most active outputs of every
+    layer goes too."""
+    up: bool = False
+    """Whether layers on a UNet's way up are blocked too."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """First of the latents' seeds; none of them is shared with what judges."""
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """All that it is lowered to, the first one at least."""
+        lower = int((self.start - self.least) / self.step + 1e-9)
+        return tuple(self.start - self.step * number for number in range(1 + max(0, lower)))
+
+    def calls(self, memorized: int, beside: int) -> int:
+        """Denoiser calls that it takes at least, in those of drawing, which have two rows each: how many outputs are
+        tried one by one is not known before."""
+        return (self.seeds + 1) * (2 * memorized + beside) // 2
+
+
 class ScopedEdit(Section):
     """Settings of an edit that changes whole tensors, biases and norms among them, instead of sites' weights."""
 
