@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from excise.errors import ExciseError
-from excise.job.preflight import check_attacks, check_inputs
+from excise.job.attackable import check_attacks
+from excise.job.preflight import check_inputs
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import CONCEPTS, JUDGED, NEVER_SEEN, Question, question, questions_of
 from excise.prompts.sets import PromptSets

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from excise.detect.inverted import Inverted
-from excise.detect.membership import Certified
 from excise.detect.settings import AuditSettings
 from excise.mathematics.detection import least_null
+from excise.measures.membership import Certified
 
 
 @dataclass(frozen=True)

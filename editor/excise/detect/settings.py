@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from excise.detect.membership import MemberScore
 from excise.detect.scores import Scoring
+from excise.measures.membership import MemberScore
 from excise.measures.replication import Rule
 from excise.recipe.fields import Positive, Section
 
@@ -113,13 +113,13 @@ class AuditSettings:
     """An audit."""
 
     by: MemberScore | Literal["inversion"] = "familiarity"
-    """What an image's likeness to trained ones is told by (`excise.detect.membership.member_score`). Inversion needs no
-    caption, and no reference either: it tells whether any input makes the model draw the image."""
+    """What an image's likeness to trained ones is told by (`excise.measures.membership.member_score`). Inversion needs
+    no caption, and no reference either: it tells whether any input makes the model draw the image."""
     samples: int = 16
     """Noised latents of each image."""
     fitted: int | None = None
     """Of familiarity: steps in which what the model is told is fitted to each image before it is asked
-    (`excise.detect.fitting`), from the caption where there is one. None: 20 where there are none, else none."""
+    (`excise.attacks.fitting`), from the caption where there is one. None: 20 where there are none, else none."""
     rate: float = 0.05
     """False discovery rate: of the images that are called members, this share may be wrong."""
     size: int | None = None

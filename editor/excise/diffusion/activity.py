@@ -28,14 +28,15 @@ def activity(pipeline: DiffusionPipeline, sites: Sequence[Site], texts: Sequence
         Float32 ``(texts, outputs)`` on the CPU, the outputs of one site after another.
     """
     network, alone = denoiser(pipeline), sampling.model_copy(update={"guidance": 1.0})
-    weights = [site.matrix(network.get_parameter(site.tensor).detach()).float() for site in sites]
+
+    def outputs(site: Site, inputs: Tensor) -> Tensor:  # (rows, tokens, outputs)
+        return inputs.float() @ site.matrix(network.get_parameter(site.tensor).detach()).float().T
 
     def work(start: int, stop: int) -> Tensor:
         found: dict[int, Tensor] = {}
 
         def receive(index: int, inputs: Tensor, _pass: int) -> None:
-            outputs = inputs.float() @ weights[index].T  # (rows, tokens, outputs)
-            found[index] = outputs.abs().mean(dim=1).cpu()
+            found[index] = outputs(sites[index], inputs).abs().mean(dim=1).cpu()
 
         with site_inputs(network, sites, receive):
             denoise(pipeline, texts[start:stop], [noise_key("", 0)] * (stop - start), alone, 1, decode=False)

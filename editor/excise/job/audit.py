@@ -12,7 +12,6 @@ from excise.checkpoint.parts import check_parts
 from excise.detect.audited import Audited
 from excise.detect.explain import TOKENIZERS
 from excise.detect.inverted import Inverted
-from excise.detect.membership import certify
 from excise.detect.settings import AuditSettings
 from excise.diffusion.load import pick_device, pick_dtype, quiet_libraries
 from excise.diffusion.text_inputs import TEXT_INPUTS
@@ -27,6 +26,7 @@ from excise.job.membership import Memberships
 from excise.job.preflight import check_side, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.runner import local_recipe
+from excise.measures.membership import certify
 from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt, prompts_of
 from excise.prompts.tables import SUFFIXES, read_table

@@ -18,6 +18,7 @@ from excise.stages.collect import plan_chunks
 from excise.stages.context import Context
 from excise.trial.blocks import blocks_of
 from excise.trial.subjects import subjects_of
+from excise.trial.telling import tellings_of
 
 MIB = 2**20
 
@@ -71,11 +72,8 @@ def estimate(context: Context) -> Estimate:
     chunks = plan_chunks(recipe, sets, demand)
     statistics = sum((len(sets.located) if name in GROUPED else 1) * kept[name] for name in demand.sets)
     partial = sum(kept[chunk.set] for chunk in chunks)
-    blocks = blocks_of(
-        recipe,
-        questions_of(sets),
-        subjects_of(recipe, context.run, context.base),
-    )
+    asked, subjects = questions_of(sets), subjects_of(recipe, context.run, context.base)
+    blocks, tellings = blocks_of(recipe, asked, subjects), tellings_of(recipe, asked, subjects)
     images = sum(len(block.pairs) * len(block.round.keys) for block in blocks)
     side = base.side(recipe.sampling.size)
     return Estimate(
@@ -96,7 +94,8 @@ def estimate(context: Context) -> Estimate:
         edit_calls=_edit_calls(context),
         training=_training(context),
         collect_calls=sum(len(chunk.texts) for chunk in chunks) * recipe.collect.calls,
-        attack_calls=sum(block.calls(recipe.sampling) for block in blocks),
+        attack_calls=sum(one.calls(recipe.sampling) for one in blocks)
+        + sum(one.calls(recipe.sampling) for one in tellings),
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from excise.detect.fitting import STEPS, fitted
-from excise.detect.membership import Image, member_score
+from excise.attacks.fitting import STEPS, fitted
 from excise.detect.settings import AuditSettings
 from excise.files.trees import read_tree, write_tree
 from excise.job.chunks import Asked, Chunk
 from excise.job.fingerprints import hash_code
 from excise.job.progress import JobProgress
+from excise.measures.membership import Image, member_score
 from excise.prompts.prompt import Prompt
 
 TOGETHER = 8
@@ -30,7 +30,7 @@ class Memberships:
         self._asked, settings = asked, asked.settings
         self.steps = steps_of(settings, captions)
         numbers = (settings.by, settings.samples, self.steps)
-        code = hash_code("excise.detect.fitting")
+        code = hash_code("excise.attacks.fitting")
         self.chunks = asked.chunks("membership", TOGETHER if self.steps else 1, *numbers, code)
 
     def all(self, progress: JobProgress, stage: str, prompts: Sequence[Prompt]) -> list[float]:

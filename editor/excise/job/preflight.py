@@ -11,21 +11,17 @@ from contextlib import contextmanager
 import torch
 from safetensors import SafetensorError
 
-from excise.attacks import relearn, samplers
 from excise.checkpoint import Checkpoint
 from excise.checkpoint.parts import check_parts, difference
-from excise.diffusion.guided import check_guided
 from excise.diffusion.load import quiet_libraries
-from excise.diffusion.process import Process
-from excise.diffusion.text_inputs import text_inputs
-from excise.diffusion.tokens import check_tokens
 from excise.errors import NO_ROOM, ExciseError
+from excise.job.attackable import check_attacks
 from excise.job.estimate import estimate
 from excise.job.method import check_method
 from excise.measures.judge import load_judge
 from excise.measures.replication import LEAST_SIDE, load_target
 from excise.measures.sscd import load_sscd
-from excise.prompts.questions import CONCEPTS, UNMEASURED, UNSOUGHT, questions_of
+from excise.prompts.questions import UNMEASURED, questions_of
 from excise.prompts.sets import PromptSets
 from excise.recipe import Validate
 from excise.recipe.suite import Asking
@@ -33,7 +29,6 @@ from excise.run.layout import Run
 from excise.stages.collect import check_calls
 from excise.stages.context import Context
 from excise.trial.blocks import Asked
-from excise.trial.rounds import REPLAY, SEEKS_CONCEPTS, others_of
 
 NO_WRITING = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -129,47 +124,6 @@ def _check_instruments(context: Context) -> None:
 
 def _check_attacks(context: Context) -> None:
     check_attacks(context.recipe, context.base, questions_of(context.sets))
-
-
-def check_attacks(asking: Asking, base: Checkpoint, asked: Asked) -> None:
-    """Refuse an attack that cannot be made on this checkpoint, or for these images.
-
-    Raises:
-        ExciseError: names the attack, and says what to do.
-    """
-    settings = asking.attack
-    other = next((name for name in settings.methods if name not in (REPLAY, SEEKS_CONCEPTS)), None)
-    if other and set(asked) & set(CONCEPTS):
-        raise ExciseError(f"attack.methods: {other!r} needs memorized images, and a concept has none; leave it out")
-    if "embedding" in settings.methods:
-        text_inputs(base.pipeline_class)
-        Process.of(base.scheduler())
-        if "other" in settings.embedding.starts and (alone := _alone(asked)):
-            raise ExciseError(
-                f"attack.embedding.starts: 'other' starts {alone!r} from the caption of another image, and there is "
-                "none; give more images, or leave 'other' out"
-            )
-    if "samplers" in settings.methods:
-        samplers.check_settings(settings.samplers, asking.sampling, base.pipeline_class, base.scheduler())
-    if "relearn" in settings.methods:
-        relearn.check_trainable(base.pipeline_class)
-        Process.of(base.scheduler())
-        if "other" in settings.relearn.on and (alone := _alone(asked)):
-            raise ExciseError(
-                f"attack.relearn.on: 'other' trains on another image than that of {alone!r}, and there is none; give "
-                "more images, or leave 'other' out"
-            )
-    if "prompt" in settings.methods:
-        check_tokens(base.pipeline_class)
-        Process.of(base.scheduler())
-        if "gibbs" in settings.prompt.ways:
-            check_guided(base.pipeline_class)
-
-
-def _alone(asked: Asked) -> str | None:
-    """A prompt whose image has no other beside it; None where each has."""
-    pictured = [(question, prompt) for question in asked if question not in UNSOUGHT for prompt in asked[question]]
-    return next((prompt.text for question, prompt in pictured if prompt not in others_of(question, asked)), None)
 
 
 CHECKS: tuple[Callable[[Context], None], ...] = (

@@ -185,6 +185,7 @@ class Fingerprints:
         keys += [f"edit.{name}" for name in edit.methods if stage.edit and edit.settings(name) is not None]
         keys += ["attack.methods"] if stage.attacks else []
         keys += [f"attack.{name}" for name in attack.methods if stage.attacks and attack.settings(name) is not None]
+        keys += ["attack.audit"] if stage.attacks and attack.audit is not None else []
         return tuple(keys)
 
     def _modules(self, stage: Stage) -> tuple[str, ...]:

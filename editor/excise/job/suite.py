@@ -14,8 +14,9 @@ from excise.diffusion.load import quiet_libraries
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json, hash_path
 from excise.files.writing import remove
+from excise.job.attackable import check_attacks
 from excise.job.fingerprints import hash_code, hash_prompts
-from excise.job.preflight import check_attacks, check_compared, check_pictures, writing_explained
+from excise.job.preflight import check_compared, check_pictures, writing_explained
 from excise.job.progress import JobProgress, Say
 from excise.job.runner import peak_mib
 from excise.job.sequence import LOADING
@@ -34,6 +35,7 @@ from excise.trial.drawing import STAGE, draw
 from excise.trial.rounds import REPLAY
 from excise.trial.row import judge_row
 from excise.trial.subjects import BASE, EDITED, TWIN, subjects_at
+from excise.trial.telling import tellings_of
 from excise.verdict.models import Certificates
 from excise.verdict.row import Row, Tested
 
@@ -99,10 +101,11 @@ def run_suite(suite: Suite, out: Path | None = None, fresh: bool = False, say: S
     work = _Work(suite, asked, run)
     _check(work)
     progress = JobProgress(say, [STAGE])
-    blocks = blocks_of(suite, asked, subjects_at(suite.checkpoints))
+    subjects = subjects_at(suite.checkpoints)
+    blocks, tellings = blocks_of(suite, asked, subjects), tellings_of(suite, asked, subjects)
     if not processes.leads:
         if processes.agree(False):
-            draw(suite, blocks, work.open_checkpoint, run, processes, Silence())
+            draw(suite, blocks, tellings, work.open_checkpoint, run, processes, Silence())
         return processes.agree(None)  # type: ignore[return-value]
     with locked(run), writing_explained(run, "the log"), progress.kept(run.log), writing_explained(run, "the attack"):
         record = load_record(run)
@@ -116,7 +119,7 @@ def run_suite(suite: Suite, out: Path | None = None, fresh: bool = False, say: S
             _begin(record, run, fingerprint, fresh)
             progress.enter(STAGE, f" on {', '.join(suite.checkpoints)} …")
             began = time.monotonic()
-            draw(suite, blocks, work.open_checkpoint, run, processes, progress)
+            draw(suite, blocks, tellings, work.open_checkpoint, run, processes, progress)
             done = StageRecord(
                 fingerprint=fingerprint,
                 outputs={Run.images.name: hash_path(run.images)},

@@ -16,11 +16,11 @@ from excise.checkpoint import Checkpoint
 from excise.edits import METHODS
 from excise.errors import ExciseError
 from excise.files.hashing import hash_json, hash_path
+from excise.job.attackable import check_attacks
 from excise.job.concluding import conclude
 from excise.job.crossed import Crossed, check_pictured
 from excise.job.fingerprints import hash_code, hash_prompts, hash_settings
 from excise.job.grids import COMPARED, Candidate, candidates_of, demand_of_grid, in_turn
-from excise.job.preflight import check_attacks
 from excise.job.progress import Say
 from excise.job.runner import default_folder, local_recipe, run_job
 from excise.prompts.questions import questions_of

@@ -12,7 +12,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from excise.errors import ExciseError, explain_validation
-from excise.recipe.attacks import Attack, Embedding
+from excise.recipe.attacks import Attack, Audit, Embedding
 from excise.recipe.edit import AutoEdit, Edit
 from excise.recipe.fields import HUB, Section, Source, hub_address
 from excise.recipe.inputs import Model, Prompts, Sampling
@@ -33,7 +33,7 @@ from excise.recipe.search import Search, StepwiseSearch
 from excise.recipe.searches import PromptSearch, Relearn, Revive, Samplers
 
 __all__ = [
-    "HUB", "PUBLISHED", "Attack", "AutoEdit", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate",
+    "HUB", "PUBLISHED", "Attack", "Audit", "AutoEdit", "Collect", "CompensateEdit", "Edit", "Embedding", "Locate",
     "Model", "NemoEdit", "ProjectEdit", "PromptSearch", "Prompts", "RandomEdit", "Recipe", "Relearn", "Release",
     "Revive", "Samplers", "Sampling", "ScopedEdit", "Search", "Section", "Source", "StepwiseSearch",
     "UnlearnEdit", "Validate", "Verdict", "hub_address", "load_recipe",

@@ -39,6 +39,24 @@ class Embedding(StepwiseSearch):
         return 3 * self.steps * self.samples // 2
 
 
+class Audit(Section):
+    """Settings of the audit: whether somebody who holds an image can tell that the model was trained on it."""
+
+    images: Positive | None = None
+    """Verbatim memorized images of each question that are asked about; left out, all. The never-seen ones, which they
+    are held against, are all asked about, by each model."""
+    steps: Positive = 20
+    """Steps in which what the model is told is fitted to each image, from the empty prompt, as by ``embedding``."""
+    samples: Positive = 16
+    """Noised latents by which each image is told, where it stands and moved aside in four ways."""
+    chunk: Positive = 8
+    """Images that are fitted together, and are one partial result."""
+
+    def calls(self) -> int:
+        """Denoiser calls of one image, in those of drawing, which have two rows each."""
+        return Embedding(steps=self.steps).calls("empty") + 5 * self.samples // 2
+
+
 def _each_once(methods: tuple[str, ...]) -> tuple[str, ...]:
     if "replay" not in methods or len(set(methods)) < len(methods):
         raise ValueError("replay must be among the attacks, and none twice")
@@ -65,6 +83,8 @@ class Attack(Section):
     """Settings of ``revive``."""
     samplers: Samplers = Samplers()
     """Settings of ``samplers``."""
+    audit: Audit | None = None
+    """If given, base, edited model and twin are also audited for the memorized images, without their captions."""
 
     def settings(self, name: str) -> Search | None:
         """The section of an attack; None for one that has no settings."""

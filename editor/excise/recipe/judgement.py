@@ -65,6 +65,9 @@ class Verdict(Section):
     relearning: Limit = 0.10
     """The same of the attack ``relearn``: at no point of its curve may the edited model have learned more of the images
     again than the twin has learned of them, by more than this share."""
+    membership: Limit = 0.10
+    """Where the recipe has an audit (``attack.audit``): at most this share of the memorized images may be called
+    trained on, among never-seen ones, at the rate ``false_discovery``."""
     false_discovery: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     """Rate at which an image's certificate says that the edited model keeps more of it than one that never saw it."""
     agreement_drop: Limit = 0.02

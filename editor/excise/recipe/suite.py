@@ -40,6 +40,10 @@ class Asking(Protocol):
     def validate_(self) -> Validate:
         """How what they draw is measured."""
 
+    @property
+    def verdict(self) -> Verdict:
+        """What they may not bring back."""
+
 
 class Suite(Section):
     """Attacks on one checkpoint, and the models that it is compared with."""
@@ -118,11 +122,13 @@ def suite_of(
 
 
 def _fewer(attack: Attack, images: int) -> Attack:
-    """Every search on so many images of each set."""
+    """Every search, and the audit, on so many images of each set."""
     named = {name: attack.settings(name) for name in attack.methods}
     sections: dict[str, Any] = {
         name: found.model_copy(update={"images": images}) for name, found in named.items() if found
     }
+    if attack.audit:
+        sections["audit"] = attack.audit.model_copy(update={"images": images})
     return attack.model_copy(update=sections)
 
 

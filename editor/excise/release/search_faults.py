@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from excise.prompts.questions import NEVER_SEEN, question
+from excise.prompts.questions import NEVER_SEEN, Kind, question
 from excise.recipe import Recipe
 from excise.trial.found import points_of
 from excise.trial.rounds import REPLAY, rounds_of
-from excise.trial.subjects import BASE, EDITED, Subject
+from excise.trial.subjects import BASE, EDITED, TWIN, Subject
 from excise.verdict.compare import certify, compare
+from excise.verdict.estimates import membership
 from excise.verdict.models import Verdict
 from excise.verdict.searched import Attacked
 
@@ -37,6 +38,7 @@ def search_faults(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
         if not all(-2.0 <= value <= 1.0 for value in row.likeness.values()):
             yield f"{where}.likeness: beyond what there can be"
     yield from _asked(verdict, recipe)
+    yield from _audited(verdict, recipe)
     yield from _rates(verdict)
     if verdict.comparisons != compare(attacks, rows):
         yield "comparisons: not what follows from what was brought back"
@@ -58,6 +60,25 @@ def _asked(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
                     whole, limit = model.sets[one].prompts, found.settings.images if found.settings else None
                     if there[one].prompts != (whole if limit is None else min(limit, whole)):
                         yield f"models.{name}.other_attacks.{key}.{one}: not as many images as the recipe says"
+
+
+def _audited(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
+    """What an audit tells is of the images that the recipe says, and follows from their scores."""
+    settings, seen = recipe.attack.audit, verdict.evidence.never_seen
+    for name, model in verdict.models.items():
+        memorized = [key for key in model.sets if question(key).memorized and question(key).kind == Kind.VERBATIM]
+        asked = memorized if settings and name in (BASE, EDITED, TWIN) else []
+        where = f"models.{name}.membership"
+        if sorted(model.membership) != sorted(asked):
+            yield f"{where}: {sorted(model.membership)}, where it was audited for {sorted(asked)}"
+            continue
+        for key, found in model.membership.items():
+            count = model.sets[key].prompts
+            most = min(count, (settings and settings.images) or count)
+            if (len(found.scores), len(found.reference)) != (most, seen):
+                yield f"{where}.{key}: not as many images as the recipe and its tables say"
+            elif found != membership(found.scores, found.reference, recipe.verdict.false_discovery):
+                yield f"{where}.{key}: not what follows from its scores"
 
 
 def _rates(verdict: Verdict) -> Iterator[str]:

@@ -17,6 +17,7 @@ from excise.prompts.questions import Question
 
 SECONDS = "seconds.json"
 TRIGGERS = "triggers.json"
+MEMBERSHIP = "membership.json"
 SUFFIX = ".safetensors"
 
 
@@ -68,6 +69,17 @@ def image_size(path: Path) -> tuple[int, int]:
 def image_files(folder: Path) -> dict[str, Path]:
     """Every file of images, by its name in the folder, sorted."""
     return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob(f"*{SUFFIX}"))}
+
+
+def write_membership(folder: Path, scores: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Write how much each image looks like one that was trained on: by model, then by question."""
+    write_json(folder / MEMBERSHIP, {model: dict(asked) for model, asked in scores.items()})
+
+
+def read_membership(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """What `write_membership` wrote; nothing where there was no audit."""
+    path = folder / MEMBERSHIP
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def write_seconds(folder: Path, seconds: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from excise.stages.context import Context
 from excise.trial.blocks import blocks_of
 from excise.trial.drawing import draw
 from excise.trial.subjects import subjects_of
+from excise.trial.telling import tellings_of
 
 
 def run(context: Context) -> None:
@@ -24,10 +25,11 @@ def run(context: Context) -> None:
         ExciseError: a checkpoint that cannot be loaded, or that gives broken pixels.
     """
     recipe, run = context.recipe, context.run
-    blocks = blocks_of(recipe, questions_of(context.sets), subjects_of(recipe, run, context.base))
+    asked, subjects = questions_of(context.sets), subjects_of(recipe, run, context.base)
+    blocks, tellings = blocks_of(recipe, asked, subjects), tellings_of(recipe, asked, subjects)
 
     def open_checkpoint(folder: Path) -> Checkpoint:
         opened = [known for known in (context.base, context.twin) if known is not None and known.folder == folder]
         return opened[0] if opened else Checkpoint.open(folder)
 
-    draw(recipe, blocks, open_checkpoint, run, context.processes, context.progress)
+    draw(recipe, blocks, tellings, open_checkpoint, run, context.processes, context.progress)

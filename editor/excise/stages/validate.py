@@ -39,7 +39,8 @@ def run(context: Context) -> None:
     recipe, sets, run = context.recipe, context.sets, context.run
     asked = questions_of(sets)
     subjects = subjects_of(recipe, run, context.base)
-    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, rounds_of(recipe))
+    rate = recipe.verdict.false_discovery
+    trial = Trial.of(asked, run.images, _instruments(recipe), subjects, rounds_of(recipe), rate)
     measured = {}
     with context.progress.counting("model", len(subjects)) as bar:
         for subject in subjects:
@@ -73,7 +74,7 @@ def run(context: Context) -> None:
         attacks=attacks,
         attacked=attacked,
         comparisons=comparisons,
-        certificates=certify(attacks, attacked, recipe.verdict.false_discovery),
+        certificates=certify(attacks, attacked, rate),
         evidence=_evidence(sets),
         seconds=read_seconds(run.images) | {"measures": round(time.monotonic() - started, 2)},
         images={name: sha256_file(file) for name, file in image_files(run.images).items()},

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from diffusers import DiffusionPipeline
@@ -30,7 +31,7 @@ from excise.prompts.prompt import Prompt
 from excise.prompts.questions import Question
 from excise.recipe import Sampling
 from excise.recipe.suite import Asking
-from excise.run.images import SUFFIX, write_images, write_seconds, write_triggers
+from excise.run.images import SUFFIX, write_images, write_triggers
 from excise.run.progress import Bar
 from excise.trial.rounds import AIMED, REPLAY, Round, aiming, others_of
 from excise.trial.subjects import Subject
@@ -60,6 +61,11 @@ class Block:
         """Its prompts, each once, in order."""
         return tuple(dict.fromkeys(prompt for prompt, _ in self.pairs))
 
+    @property
+    def name(self) -> str:
+        """Of the round, in tables; replay goes without saying."""
+        return "" if self.round.attack == REPLAY else self.round.name
+
     def stored(self, folder: Path) -> Path:
         """Where its images are."""
         name = self.round.name.replace("/", ".")
@@ -80,6 +86,28 @@ class Block:
     def calls(self, sampling: Sampling) -> int:
         """All of them."""
         return self.spent(sampling)[-1]
+
+    def make(self, sampling: Sampling, pipeline: DiffusionPipeline, side: int, partial: Path, bar: Bar) -> None:
+        """Search and draw, and keep the images.
+
+        Raises:
+            ExciseError: a model that cannot be attacked, or that gives broken pixels.
+        """
+        started, chosen, budget = time.monotonic(), attack(self.round.attack), self.round.budget(sampling)
+        images, told, before = [], [], 0
+        with closing(chosen.find(pipeline, _targets(self, side, partial), budget)) as search:
+            for found, spent in zip(search, self.spent(sampling), strict=True):
+                triggers = dict(zip(self.prompts, found.triggers, strict=True))
+                images.append(
+                    chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in self.pairs], sampling)
+                )
+                told.append([trigger.text for trigger in found.triggers])
+                bar.update(spent - before)
+                before = spent
+        seconds = torch.tensor(time.monotonic() - started, dtype=torch.float64)
+        if self.round.attack != REPLAY:
+            write_json(self.told(partial), told)
+        write_tensors(self.stored(partial), {"images": torch.stack(images), "seconds": seconds})
 
 
 def blocks_of(recipe: Asking, asked: Asked, subjects: Sequence[Subject]) -> list[Block]:
@@ -109,14 +137,39 @@ def _blocks(
     return [replace(block, others=tuple(others.get(prompt) for prompt in block.prompts), aims=aims) for block in blocks]
 
 
-def make_images(
+class Part(Protocol):
+    """What a process makes at a time of one model: a `Block`, or what it says of some images."""
+
+    @property
+    def subject(self) -> Subject:
+        """The model."""
+
+    @property
+    def question(self) -> Question:
+        """What it is asked."""
+
+    @property
+    def name(self) -> str:
+        """How it is asked, for who waits."""
+
+    def stored(self, folder: Path) -> Path:
+        """Where the result is."""
+
+    def calls(self, sampling: Sampling) -> int:
+        """Denoiser calls of one image each that it takes."""
+
+    def make(self, sampling: Sampling, pipeline: DiffusionPipeline, side: int, partial: Path, bar: Bar) -> None:
+        """Make and keep it; ``bar`` advances by its calls."""
+
+
+def make_parts(
     recipe: Asking,
-    blocks: Sequence[Block],
+    blocks: Sequence[Part],
     open_checkpoint: Callable[[Path], Checkpoint],
     partial: Path,
     bar: Bar,
 ) -> None:
-    """Make the blocks that are not in ``partial`` yet; each checkpoint is loaded once.
+    """Make the parts that are not in ``partial`` yet; each checkpoint is loaded once.
 
     Args:
         recipe: how.
@@ -138,35 +191,15 @@ def make_images(
         for subject in dict.fromkeys(block.subject for block in left if block.subject.checkpoint == path):
             with _changed(pipeline, subject):
                 for block in (block for block in left if block.subject == subject):
-                    bar.set_postfix_str(", ".join([*_names(block), subject.label, block.question.label]))
-                    _make(recipe.sampling, pipeline, side, block, partial, bar)
+                    bar.set_postfix_str(", ".join(filter(None, (block.name, subject.label, block.question.label))))
+                    block.make(recipe.sampling, pipeline, side, partial, bar)
         del pipeline
         gc.collect()
-
-
-def _names(block: Block) -> list[str]:
-    return [] if block.round.attack == REPLAY else [block.round.name]
 
 
 def _changed(pipeline: DiffusionPipeline, subject: Subject) -> AbstractContextManager[None]:
     """The pipeline with the subject's change, for as long as the context lasts."""
     return nullcontext() if subject.change is None else patched(denoiser(pipeline), changes_of(subject.change()))
-
-
-def _make(sampling: Sampling, pipeline: DiffusionPipeline, side: int, block: Block, partial: Path, bar: Bar) -> None:
-    started, chosen, budget = time.monotonic(), attack(block.round.attack), block.round.budget(sampling)
-    images, told, before = [], [], 0
-    with closing(chosen.find(pipeline, _targets(block, side, partial), budget)) as search:
-        for found, spent in zip(search, block.spent(sampling), strict=True):
-            triggers = dict(zip(block.prompts, found.triggers, strict=True))
-            images.append(chosen.draw(pipeline, [(triggers[prompt], seed) for prompt, seed in block.pairs], sampling))
-            told.append([trigger.text for trigger in found.triggers])
-            bar.update(spent - before)
-            before = spent
-    seconds = torch.tensor(time.monotonic() - started, dtype=torch.float64)
-    if block.round.attack != REPLAY:
-        write_json(block.told(partial), told)
-    write_tensors(block.stored(partial), {"images": torch.stack(images), "seconds": seconds})
 
 
 def _targets(block: Block, side: int, partial: Path) -> list[Target]:
@@ -189,8 +222,8 @@ def _targets(block: Block, side: int, partial: Path) -> list[Target]:
     ]
 
 
-def join_images(blocks: Sequence[Block], partial: Path, folder: Path) -> None:
-    """Join finished blocks in ``folder``, laid out as `excise.run.images` reads it."""
+def join_images(blocks: Sequence[Block], partial: Path, folder: Path) -> dict[str, float]:
+    """Join finished blocks in ``folder``, laid out as `excise.run.images` reads it; what seconds each model took."""
     folder.mkdir()
     seconds: dict[str, float] = defaultdict(float)
     triggers: dict[str, dict[str, dict[str, list[str]]]] = defaultdict(lambda: defaultdict(dict))
@@ -207,4 +240,4 @@ def join_images(blocks: Sequence[Block], partial: Path, folder: Path) -> None:
         seconds[subject.name] += sum(float(part["seconds"]) for part in made)
     for key, found_by in triggers.items():
         write_triggers(folder, key, found_by)
-    write_seconds(folder, seconds)
+    return seconds

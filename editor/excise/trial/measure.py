@@ -14,12 +14,12 @@ from excise.measures.agreement import judge_images
 from excise.measures.replication import Rule, Target, load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import CONCEPTS, JUDGED, NEIGHBOURS, NEVER_SEEN, UNMEASURED, USEFULNESS, Question
-from excise.run.images import image_size, read_images, stored
+from excise.run.images import image_size, read_images, read_membership, stored
 from excise.trial.rounds import AIMED, REPLAY, REPLAYED, Round
 from excise.trial.subjects import BASE, Subject
 from excise.verdict import estimates
 from excise.verdict.measured import Agrees, Measured, ModelMeasures
-from excise.verdict.models import Agreement, FalsePositives, ModelResult, Replication, Usefulness
+from excise.verdict.models import Agreement, FalsePositives, Membership, ModelResult, Replication, Usefulness
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Trial:
     clusters: Mapping[Question, list[str]]
     others: tuple[Round, ...] = ()
     """Attacks beside replay."""
+    rate: float = 0.05
+    """Of false discoveries, at which an audit calls images."""
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class Trial:
         instruments: Instruments,
         subjects: Sequence[Subject],
         rounds: Sequence[Round] = (),
+        rate: float = 0.05,
     ) -> Trial:
         """Load the training images at the size of what was drawn.
 
@@ -77,7 +80,7 @@ class Trial:
         }
         clusters = {question: estimates.clusters_of(prompts) for question, prompts in asked.items()}
         others = tuple(found for found in rounds if found.attack != REPLAY)
-        return cls(asked, images, instruments, targets, clusters, others)
+        return cls(asked, images, instruments, targets, clusters, others, rate)
 
     def drawn(self, name: str, question: Question, attack: str = REPLAY) -> Iterator[Tensor]:
         """What a model drew for one question, prompt by prompt."""
@@ -180,7 +183,14 @@ class Trial:
             seed_diversity=diversity,
             concept=self._concept(name, measured.concept_agrees, base.concept_agrees if base else {}),
             concept_searched=self._concept_searched(name, measured, base),
+            membership=self._membership(name),
         )
+
+    def _membership(self, name: str) -> dict[str, Membership]:
+        """What an audit tells of one model, by question."""
+        scores = read_membership(self.images).get(name, {})
+        reference = scores.pop(NEVER_SEEN.key, [])
+        return {key: estimates.membership(found, reference, self.rate) for key, found in scores.items()}
 
     def _replications(
         self, subject: Subject, sets: Mapping[str, Measured], found: Round = REPLAYED, key: str = REPLAY

@@ -69,14 +69,15 @@ def judge_row(
     sscd = load_sscd(settings.sscd, device) if settings.sscd else None
     rule = Rule.of(settings)
     subjects = subjects_at(suite.checkpoints)
-    trial = Trial.of(asked, images, Instruments(rule, None, sscd, device), subjects, rounds_of(suite))
+    rate = suite.verdict.false_discovery
+    trial = Trial.of(asked, images, Instruments(rule, None, sscd, device), subjects, rounds_of(suite), rate)
     measured = {subject.name: trial.measure_images(subject) for subject in subjects}
     models = {one.name: trial.result(one, measured[one.name], measured.get(BASE), None) for one in subjects}
     attacks, attacked = points_of(suite), attacked_of(trial, measured)
     comparisons = compare(attacks, attacked)
     kinds = tuple(sorted({question.kind for question in asked if question.kind}))
     checks = decide_attacked(models, kinds, suite.verdict, attacks, comparisons)
-    certificates = certify(attacks, attacked, suite.verdict.false_discovery)
+    certificates = certify(attacks, attacked, rate)
     back, images_attacked = come_back(attacks, attacked)
     errs = trial.false_positives(EDITED)
     row = Row(

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from excise.prompts.concept import CONCEPT
 from excise.prompts.questions import ATTACKED, NEVER_SEEN, Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
+from excise.verdict.audit_checks import audit_checks
 from excise.verdict.concept_checks import AGREEMENT, concept_checks
-from excise.verdict.making import make_check
+from excise.verdict.making import NO_SUCH_KIND, make_check
 from excise.verdict.models import Check, Estimate, ModelResult, Relation, Threshold, Usefulness
 from excise.verdict.search_checks import SEARCHES, TRUSTED, search_checks
 from excise.verdict.searched import Comparison, Point
@@ -16,7 +17,6 @@ from excise.verdict.searched import Comparison, Point
 _RIGHT = ("passed", "not required", "not applicable")
 NO_JUDGE = "the recipe names no judge (validate.judge), or no judged caption names what it reads"
 _NO_NEIGHBOURS = "the recipe names no neighbours of the memorized prompts (prompts.neighbours)"
-_NO_SUCH_KIND = "the memorized table has no prompt of this kind"
 _NONE_HELD_OUT = "no memorized prompt is held out: every one of the table is edited for"
 _UNSEEN = "the edit was not checked on any memorized prompt that locating had not seen"
 _UNSEARCHED = (
@@ -61,13 +61,14 @@ def decide(
         comparisons: what that brought back, as `excise.verdict.compare` gives it.
         whole: whether no memorized prompt is held out, so that the edit is of all that are named.
     """
-    kinds, searched = set(kinds), tuple[Check, ...]()
+    kinds, searched, kept = set(kinds), tuple[Check, ...](), _kept(models, limits)
     if CONCEPT in kinds:
-        whole, checks = False, (*concept_checks(models, limits), *_kept(models, limits))
+        whole, checks = False, (*concept_checks(models, limits), *kept)
     else:
-        places = (Place.LOCATED,) if whole else (Place.HELD_OUT, Place.LOCATED)
-        searched = search_checks(attacks or {}, comparisons, kinds, limits, places)
-        checks = (*_checks(models, threshold, kinds, limits, whole), *_kept(models, limits), *searched)
+        at = (Place.LOCATED,) if whole else (Place.HELD_OUT, Place.LOCATED)
+        searched = search_checks(attacks or {}, comparisons, kinds, limits, at)
+        told = audit_checks(models, kinds, limits, at)
+        checks = (*_checks(models, threshold, kinds, limits, whole), *kept, *searched, *told)
     reasons = [_reason(check) for check in checks if check.status not in _RIGHT]
     of_edited = [(check.set, check.status) for check in checks if check.name in (*LIMITS.values(), AGREEMENT)]
     held_out = {status for key, status in of_edited if key is not None and question(key).place in UNUSED}
@@ -93,7 +94,8 @@ def decide_attacked(
     names = {Kind.VERBATIM: "held_out_replication", Kind.TEMPLATE: "template_replication"}
     asked = [(found, names[found.kind]) for found in ATTACKED if found.kind in kinds]
     replays = [_replication(models, "edited", found, name, limits, "at most") for found, name in asked]
-    return (*replays, *search_checks(attacks, comparisons, kinds, limits, (Place.ATTACKED,)))
+    searched = search_checks(attacks, comparisons, kinds, limits, (Place.ATTACKED,))
+    return (*replays, *searched, *audit_checks(models, kinds, limits, (Place.ATTACKED,)))
 
 
 def asked_of_base(kinds: Collection[str], whole: bool = False) -> Question:
@@ -115,7 +117,7 @@ def _checks(
 ) -> tuple[Check, ...]:
     def why_not(asked: Question) -> str | None:
         if asked.kind not in kinds:
-            return _NO_SUCH_KIND
+            return NO_SUCH_KIND
         return _NONE_HELD_OUT if whole and asked.place == Place.HELD_OUT else None
 
     def replication(model: str, asked: Question, name: str, relation: Relation) -> Check:

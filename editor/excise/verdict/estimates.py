@@ -13,12 +13,13 @@ from excise.mathematics import intervals
 from excise.mathematics.intervals import difference_interval, mean_interval, rate_interval, ratio_interval
 from excise.measures.drift import edit_distances, seed_distances
 from excise.measures.identification import identified, rivals_of
+from excise.measures.membership import certify
 from excise.measures.replication import Rule, Target
 from excise.measures.sscd import embed
 from excise.measures.sscd import similarity as sscd_similarity
 from excise.prompts.prompt import Prompt
 from excise.verdict.measured import Measured
-from excise.verdict.models import Agreement, Estimate, FalsePositives, Replication
+from excise.verdict.models import Agreement, Estimate, FalsePositives, Membership, Replication
 
 COMPARED = 32
 """Never-seen images that each image made for a never-seen prompt is compared with, its own included."""
@@ -174,6 +175,26 @@ def caption_agreement(agrees: Agrees, base: Agrees | None, clusters: Sequence[st
         seeds=len(known[0]),
         prompts_without_label=len(agrees) - len(known),
         drop=drop,
+    )
+
+
+def membership(scores: Sequence[float], reference: Sequence[float], rate: float) -> Membership:
+    """What an audit tells of a question's images.
+
+    Args:
+        scores: of each image.
+        reference: of never-seen images.
+        rate: of false discoveries.
+    """
+    found = certify(scores, reference, rate)
+    called = rate_interval(found.members.astype(float).tolist(), [str(number) for number in range(len(scores))])
+    return Membership(
+        scores=tuple(scores),
+        reference=tuple(reference),
+        called=rounded(called.value),
+        interval=ends(called),
+        pairs=rounded(found.area),
+        together=float(f"{found.together:.3g}"),
     )
 
 

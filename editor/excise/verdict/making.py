@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from excise.recipe import Verdict as Limits
 from excise.verdict.models import Check, Estimate, Interval, Relation, Status
 
+NO_SUCH_KIND = "the memorized table has no prompt of this kind"
 STRONG = 0.95
 """Share of the base's images that a search must bring back for its silence to be trusted."""
 

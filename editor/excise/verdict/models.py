@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from excise.files.models import Count, Part
-from excise.verdict.searched import Attacked, Certificate, Comparison, Estimate, Fate, Interval, Point, Rate
+from excise.verdict.searched import Attacked, Certificate, Comparison, Estimate, Fate, Interval, Membership, Point, Rate
 
-__all__ = ["Comparison", "Estimate", "Interval", "Rate"]
+__all__ = ["Comparison", "Estimate", "Interval", "Membership", "Rate"]
 
 Rates = tuple[Rate, Rate] | None
 Status = Literal["passed", "failed", "not measured", "not required", "not applicable"]
@@ -98,6 +98,8 @@ class ModelResult(Part):
     judge that reads it."""
     concept_searched: dict[str, dict[str, Agreement]] = Field(default_factory=dict)
     """How often it reads it off what searches for it drew: by attack, then by question."""
+    membership: dict[str, Membership] = Field(default_factory=dict)
+    """What an audit tells, by question; empty where the recipe has none, and of random edits."""
 
 
 class FalsePositives(Part):

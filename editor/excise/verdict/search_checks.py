@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from excise.prompts.questions import Kind, Place, Question, question
 from excise.recipe import Verdict as Limits
 from excise.verdict.concept_checks import AGREEMENT, fate_of_concept
-from excise.verdict.making import STRONG, exceeds, make_check
+from excise.verdict.making import NO_SUCH_KIND, STRONG, exceeds, make_check
 from excise.verdict.models import Check
 from excise.verdict.searched import Comparison, Fate, Point
 
@@ -53,7 +53,7 @@ def _check(
     kind = asked.kind or ""
     of_attack = [one.set for one in comparisons if attacks[one.attack].attack == attack]
     tried = not of_attack or any(name.endswith(kind) for name in of_attack)
-    inapplicable = None if kind in kinds else "the memorized table has no prompt of this kind"
+    inapplicable = None if kind in kinds else NO_SUCH_KIND
     if kind in kinds and not tried:
         inapplicable = f"the recipe searches for no {kind} image (attack.{attack}.kinds)"
     made = make_check(

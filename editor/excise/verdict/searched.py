@@ -87,3 +87,24 @@ class Certificate(Part):
     """That a model which never saw it comes as near to it, by its rank among such models' images."""
     passes: bool
     """Not told apart from such a model at the recipe's false discovery rate."""
+
+
+class Membership(Part):
+    """What an audit tells of one model: which of a question's images look as if it had been trained on them."""
+
+    scores: tuple[float, ...]
+    """Of each image; larger is more like one that was trained on."""
+    reference: tuple[float, ...]
+    """Of never-seen images, by the same model."""
+    called: Rate
+    """Share of the images that are called trained on, at the rate of false discoveries."""
+    interval: tuple[Rate, Rate] | None
+    pairs: Rate
+    """Share of pairs of an image and a never-seen one in which the image looks more like one that was trained on."""
+    together: float
+    """P-value that as a set they look no more so than never-seen ones."""
+
+    @property
+    def rate(self) -> Estimate:
+        """The share called, with its interval."""
+        return Estimate(value=self.called, interval=self.interval)

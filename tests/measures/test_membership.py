@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from excise.attacks.fitting import STEPS, fitted
 from excise.detect.audited import Audited
-from excise.detect.fitting import STEPS, fitted
-from excise.detect.membership import Image, MemberScore, certify, member_score
 from excise.detect.settings import AuditSettings
 from excise.diffusion.guided import GuidedCall
 from excise.diffusion.latents import latents_of
 from excise.diffusion.process import Process
 from excise.job.membership import steps_of
+from excise.measures.membership import Image, MemberScore, certify, member_score
 from excise.prompts.prompt import read_prompts
 from excise.recipe import Sampling
 from tests.conftest import write_table

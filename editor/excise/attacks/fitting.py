@@ -9,7 +9,7 @@ from torch import Tensor
 
 from excise.attacks.base import Budget, Target
 from excise.attacks.embedding import Told, find
-from excise.detect.membership import Image
+from excise.measures.membership import Image
 from excise.prompts.prompt import Prompt
 from excise.recipe import Embedding, Sampling
 

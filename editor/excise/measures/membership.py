@@ -84,7 +84,7 @@ def member_score(
             ``familiarity``: by how much that is more than the same image's moved aside in four ways, which an image has
             in common with itself but for having been trained on; ``magnitude``: the mean length of what the caption
             adds (Wen et al. 2024), which needs one.
-        told: text inputs in place of the caption's, each without the batch's dimension (`excise.detect.fitting`); not
+        told: text inputs in place of the caption's, each without the batch's dimension (`excise.attacks.fitting`); not
             of the magnitude.
 
     Raises:
