@@ -145,8 +145,8 @@ def test_an_audit_is_made_of_base_and_edited_model(given: dict[str, Path], tmp_p
     recipe = tmp_path / "audit.toml"
     recipe.write_text(
         '[sampling]\nsteps = 1\nbatch = 16\n[attack]\nmethods = ["replay", "embedding"]\n'
-        '[attack.embedding]\nstarts = ["empty"]\nsteps = 1\nsamples = 1\nseeds = 1\nimages = 1\n[attack.audit]\nsteps = 1\nsamples = 2\n'
-        "images = 2\n[validate]\nseeds = 1\n[verdict]\nfalse_discovery = 0.9\n"
+        '[attack.embedding]\nstarts = ["empty"]\nsteps = 1\nsamples = 1\nseeds = 1\nimages = 1\n'
+        "[attack.audit]\nsteps = 1\nsamples = 2\nimages = 2\n[validate]\nseeds = 1\n[verdict]\nfalse_discovery = 0.9\n"
     )
     told = given | {"recipe": recipe}
     row = excise.attack_checkpoint(**told, out=tmp_path / "run", progress=lambda _: None)
@@ -154,8 +154,6 @@ def test_an_audit_is_made_of_base_and_edited_model(given: dict[str, Path], tmp_p
     assert check.set == "attacked_verbatim" and check.cases == 2 and set(check.controls) == {"base"}
     scores = {name: model.membership["attacked_verbatim"].scores for name, model in row.models.items()}
     assert set(scores) == {"base", "edited"} and scores["base"] != scores["edited"]
-    fewer = excise.attack_checkpoint(**told, images=1, out=tmp_path / "fewer", progress=lambda _: None)
-    assert fewer.models["edited"].membership["attacked_verbatim"].scores == scores["edited"][:1]
     alone = told | {"never_seen": None}
     with pytest.raises(ExciseError, match=r"attack\.audit: prompts\.never_seen has 0 images"):
         excise.attack_checkpoint(**alone, out=tmp_path / "alone", progress=lambda _: None)
