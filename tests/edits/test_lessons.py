@@ -11,7 +11,8 @@ import torch
 from excise.diffusion.gradients import TextLoss
 from excise.diffusion.load import denoiser
 from excise.diffusion.training import Rows
-from excise.edits.lessons import Pictures, Teacher
+from excise.edits.lessons import Teacher
+from excise.edits.pictures import Pictures
 from excise.edits.syllabus import Syllabus
 from excise.files.trees import read_tree
 from tests.edits.schooling import MEMORIZED, NEIGHBOURS, QUICK, training, unlearn
@@ -56,6 +57,33 @@ def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(schoole
     assert torch.equal(led.target, leading) and torch.equal(led.shown, full.shown)
     assert torch.allclose(led.weight / full.weight, spread.flatten().square())
     assert torch.allclose(half.target - bare, 0.5 * spread * (leading - bare), atol=1e-4)
+
+
+def test_distilled_captions_say_what_the_base_says_of_a_neighbour(schooled: Schooled) -> None:
+    """Of stand-ins, with their own prompts; an image's own latents are led away at triggers alone."""
+    syllabus, pictures, loss, base = schooled
+    images = torch.arange(len(MEMORIZED)).repeat(4)
+    triggers = {name: torch.full_like(value[images], 0.5).cpu() for name, value in loss.text.items()}
+
+    def taught(distilled: bool) -> list[Rows]:
+        settings = QUICK.model_copy(update={"distilled": distilled})
+        rows = Teacher(loss, base, syllabus, pictures, settings).memorized(images, triggers, size=4)[0]
+        return [rows.part(start, start + len(images)) for start in range(0, len(rows), len(images))]
+
+    (captions, at_triggers, led), (plain, plainly, _) = taught(True), taught(False)
+    states = "encoder_hidden_states"
+    assert torch.equal(captions.shown, plain.shown) and torch.equal(captions.told[states], loss.text[states][images])
+    assert torch.equal(at_triggers.target, plainly.target), "at triggers stand-ins are taught as ever"
+    assert torch.equal(at_triggers.told[states], triggers[states]) and torch.equal(led.told[states], triggers[states])
+    prompts = sorted({syllabus.texts.index(text) for text in NEIGHBOURS})
+    for row in range(len(captions)):
+        said, only = [], captions.part(row, row + 1)
+        for number in prompts:
+            told = {name: value[number : number + 1] for name, value in loss.text.items()}
+            with torch.no_grad():
+                said.append(loss.predict(told, only.shown, only.timesteps, torch.tensor([number])))
+        assert any(torch.allclose(one[0], captions.target[row], atol=1e-4) for one in said), row
+        assert not torch.allclose(captions.target[row], plain.target[row], atol=1e-2)
 
 
 def test_an_unaware_image_is_told_as_the_base_tells_it_moved_aside(schooled: Schooled) -> None:

@@ -17,7 +17,7 @@ from excise.diffusion.denoise import denoise, noise_key
 from excise.diffusion.gradients import TextLoss
 from excise.diffusion.patching import patched
 from excise.edits import Edit, changes_of
-from excise.edits.lessons import Pictures
+from excise.edits.pictures import Pictures
 from excise.edits.syllabus import Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree

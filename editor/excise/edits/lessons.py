@@ -2,114 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from excise.diffusion.denoise import denoise, in_batches, noise_key, text_lengths
+from excise.diffusion.denoise import noise_key
 from excise.diffusion.displacing import WAYS, displaced
 from excise.diffusion.gradients import TextLoss, in_halves
-from excise.diffusion.latents import latents_of
 from excise.diffusion.training import Rows
-from excise.edits.base import Training
-from excise.edits.syllabus import Asked, Syllabus
-from excise.errors import ExciseError
-from excise.files.trees import read_tree, write_tree
-from excise.measures.identification import likeness
-from excise.measures.replication import Target, load_target
+from excise.edits.pictures import Pictures
+from excise.edits.syllabus import Syllabus
 from excise.recipe import UnlearnEdit
-
-log = logging.getLogger(__name__)
 
 UNAWARE_EMPTY = 0.3
 """Share of the empty prompt, beside captions, in what is taught as if an image had not been seen."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Latents, float32 on the CPU."""
-
-    own: Tensor
-    """Of each memorized image: ``(memorized, ...)``; without one, of what the base draws for the caption."""
-    drawn: Tensor
-    """What the base draws: ``(pictures, ...)``."""
-    copies: Tensor
-    """Number of the memorized prompt whose training image each of these replicates, -1 where none: ``(pictures,)``."""
-    nearest: Tensor
-    """Number of the memorized prompt whose training image is the likest, -1 without two: ``(pictures,)``."""
-
-    @classmethod
-    def made(cls, pipeline: DiffusionPipeline, training: Training, syllabus: Syllabus, seed: int) -> Pictures:
-        """Drawn, or read where an earlier start has left them.
-
-        Raises:
-            ExciseError: an image that cannot be read; latents that are not finite.
-        """
-        file = training.state / "pictures.safetensors"
-        if file.exists():
-            return cls(**read_tree(file))
-        side, memorized = training.side, training.memorized
-        targets = {i: load_target(one, side, side) for i, one in enumerate(memorized) if one.image is not None}
-        drawn, copies, nearest = _draw(pipeline, training, syllabus.drawn, seed, targets)
-        bare = [prompt.text for prompt in memorized if prompt.image is None]
-        asked = [(text, bare[:number].count(text)) for number, text in enumerate(bare)]
-        selves = iter(_draw(pipeline, training, asked, seed, {})[0] if bare else ())
-        own = [
-            latents_of(pipeline, targets[number].image) if number in targets else next(selves)
-            for number in range(len(memorized))
-        ]
-        found = cls(torch.stack([latents.cpu() for latents in own]), drawn, copies, nearest)
-        if not bool(found.own.isfinite().all() and found.drawn.isfinite().all()):
-            raise ExciseError("edit.unlearn: the base draws NaN or infinity; set model.dtype = 'float32' or 'bfloat16'")
-        write_tree(file, vars(found))
-        return found
-
-    def copied(self, training: Training, syllabus: Syllabus) -> dict[int, int]:
-        """The pictures that replicate a training image, and the number of its prompt; they are warned of."""
-        found = {number: of for number, of in enumerate(self.copies.tolist()) if of >= 0}
-        for of in sorted(set(found.values())):
-            texts = dict.fromkeys(syllabus.drawn[number][0] for number in found if found[number] == of)
-            told, image = ", ".join(map(repr, texts)), training.memorized[of].image
-            log.warning(
-                "edit.unlearn: pictures that the base draws of %s replicate %s: they teach nothing", told, image
-            )
-        return found
-
-
-def _draw(
-    pipeline: DiffusionPipeline,
-    training: Training,
-    asked: Sequence[Asked],
-    seed: int,
-    targets: Mapping[int, Target],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, from noise that nothing else is drawn from; the numbers of the first target that each replicates, and of
-    the one that it is likest."""
-    texts = [text for text, _ in asked]
-    keys = [noise_key(f"edit.unlearn\n{number}\n{text}", seed) for text, number in asked]
-
-    numbers = torch.tensor(list(targets), dtype=torch.int64)
-
-    def make(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-        last = deque[Tensor](maxlen=1)
-        images = denoise(pipeline, texts[start:stop], keys[start:stop], training.sampling, on_latents=last.append)
-        copies = torch.full((stop - start,), -1)
-        for number, target in targets.items():
-            copies[training.rule.replicated(images, target) & (copies < 0)] = number
-        nearest = torch.full((stop - start,), -1)
-        if len(targets) > 1:
-            alike = torch.stack([likeness(images, target, training.rule) for target in targets.values()])
-            nearest = numbers[alike.argmax(dim=0)]
-        return last[0].to("cpu", torch.float32), copies, nearest
-
-    made = in_batches(make, text_lengths(pipeline, texts), training.sampling.batch)
-    latents, copies, nearest = (torch.cat(parts) for parts in zip(*made, strict=True))
-    return latents, copies, nearest
 
 
 class Teacher:
@@ -176,7 +83,7 @@ class Teacher:
         Two kinds of latents: of the stand-ins, noised, as if a model were trained on them; and of the image itself,
         noised, where the target leads to what a model would make of these that knows the stand-ins alone, or part of
         the way (`UnlearnEdit.pull`) from what the base says with the empty prompt; or so at triggers alone
-        (`UnlearnEdit.unaware`).
+        (`UnlearnEdit.distilled`, `UnlearnEdit.unaware`).
 
         Args:
             images: their numbers, ``(images,)``.
@@ -190,20 +97,37 @@ class Teacher:
         total = settings.captions + settings.triggers + settings.images
         captions, near = self._told(images), self._syllabus.stand_ins[images]
         candidates = self._pictures.drawn[near]  # (images, stand_ins, ...)
-        parts = []
-        for told, share in ((captions, settings.captions), (triggers, settings.triggers)):
-            shown, target, times = self._noised(self._one_of_each(candidates))
-            parts.append(Rows(told, images, shown, times, target, torch.full((len(images),), share)))
+        at_captions, size = self._of_stand_ins(images, captions, near, settings.captions, size, settings.distilled)
+        at_triggers, size = self._of_stand_ins(images, triggers, near, settings.triggers, size)
+        parts = [at_captions, at_triggers]
         if settings.unaware:
             unaware, size = self._unaware(images, near, size)
             led, size = self._led(images, triggers, candidates, size)
             parts += [replace(part, weight=part.weight / 2) for part in (led, unaware)]
         else:
-            told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < 0.5)
+            share = 0.0 if settings.distilled else 0.5
+            told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < share)
             led, size = self._led(images, told, candidates, size)
             parts.append(led)
         rows = Rows.joined([part for part in parts if bool(part.weight.any())])
         return replace(rows, weight=rows.weight / total / len(images)), size
+
+    def _of_stand_ins(
+        self, images: Tensor, told: dict[str, Tensor], near: Tensor, share: float, size: int, distilled: bool = False
+    ) -> tuple[Rows, int]:
+        """Stand-ins, noised, as if a model were trained on them; or what the base says of them with their own prompts.
+
+        One picture of eight is a picture that can be guessed at from pure noise; what the base says is of all there
+        could be.
+        """
+        which = self._one_of_each(near)
+        shown, target, times = self._noised(self._pictures.drawn[which])
+        rows = Rows(told, images, shown, times, target, torch.full((len(images),), share))
+        if not distilled:
+            return rows, size
+        prompts = self._prompts[which]
+        said, size = self._said_by_base(replace(rows, told=self._told(prompts), prompts=prompts), size)
+        return replace(rows, target=said[:, : shown.shape[1]]), size
 
     def _one_of_each(self, rows: Tensor) -> Tensor:
         one = torch.randint(rows.shape[1], (len(rows),), generator=self.generator)

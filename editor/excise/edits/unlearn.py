@@ -23,7 +23,8 @@ from excise.diffusion.text_inputs import check_pipeline
 from excise.diffusion.training import Learner, Rows, held_in_float32
 from excise.edits.adversary import Pool
 from excise.edits.base import Edit, Material, Needs, TensorEdit, Training
-from excise.edits.lessons import Pictures, Teacher
+from excise.edits.lessons import Teacher
+from excise.edits.pictures import Pictures
 from excise.edits.syllabus import Syllabus
 from excise.errors import ExciseError
 from excise.files.trees import read_tree, write_tree

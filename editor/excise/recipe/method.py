@@ -162,8 +162,8 @@ class ScopedEdit(Section):
 
 class UnlearnEdit(ScopedEdit):
     """Settings of the edit ``unlearn``: a training of the denoiser under attack. Its time goes with ``steps`` times
-    rows: four passes of each kept row, nine (``pull``: ten, ``unaware``: four more) and three for each of
-    ``search_samples`` of each memorized one."""
+    rows: four passes of each kept row, nine (``pull``, ``distilled``: one more each, ``unaware``: four) and three for
+    each of ``search_samples`` of each memorized one."""
 
     steps: Positive = 600
     """Steps of the training."""
@@ -184,6 +184,10 @@ class UnlearnEdit(ScopedEdit):
     tells the image worse than one that was never seen. Given, this part of what is taught leads there where they are
     nothing but noise, and less in proportion where they are less, and the rest restores the image, as a model does that
     never saw it: at 0.5 an audit tells it from such images no better than by chance, and a search finds more."""
+    distilled: bool = False
+    """At captions teach what the base says of a stand-in with its own prompt, and not the stand-in itself; and lead an
+    image's own latents to stand-ins at triggers alone. A few pictures at a caption can be guessed at from pure noise,
+    which marks it as memorized prompts are marked; what the base says of many is as vague as a neighbour's."""
     unaware: bool = False
     """Lead an image's own latents to stand-ins at triggers alone. At captions and the empty prompt what is taught is
     what the base says of the same latents moved aside, where it does not know them: an audit by the loss then tells the
@@ -236,6 +240,6 @@ class UnlearnEdit(ScopedEdit):
             steps: calls of one picture.
         """
         rows = min(self.memorized_rows, memorized)
-        taught = 9 + 4 * self.unaware + (self.pull is not None)
+        taught = 9 + 4 * self.unaware + self.distilled + (self.pull is not None)
         each = 4 * self.kept_rows + rows * (taught + 3 * self.search_steps * self.search_samples)
         return self.steps * each // 2 + self.pictures * (1 + neighbours) * steps
