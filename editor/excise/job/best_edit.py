@@ -54,6 +54,7 @@ def best_edit(checkpoint: Checkpoint) -> Edit:
     rate = KNOWN_RATE * (KNOWN_PARAMETERS / parameters) ** (2 / 3)
     training = UnlearnEdit(
         learning_rate=float(f"{min(max(rate, LEAST_RATE), KNOWN_RATE):.0e}"),
+        distilled=True,
         gradient_checkpointing=parameters > LARGE,
     )
     return Edit(method="project", then=("unlearn",), project=project, unlearn=training)
