@@ -60,13 +60,13 @@ def test_an_image_is_restored_as_its_noise_lets_it_and_guessed_at_beyond(schoole
 
 
 def test_distilled_captions_say_what_the_base_says_of_a_neighbour(schooled: Schooled) -> None:
-    """Of stand-ins, with their own prompts; an image's own latents are led away at triggers alone."""
+    """Of stand-ins, with their own prompts; where images are shown at no caption, they are led away at triggers."""
     syllabus, pictures, loss, base = schooled
     images = torch.arange(len(MEMORIZED)).repeat(4)
     triggers = {name: torch.full_like(value[images], 0.5).cpu() for name, value in loss.text.items()}
 
     def taught(distilled: bool) -> list[Rows]:
-        settings = QUICK.model_copy(update={"distilled": distilled})
+        settings = QUICK.model_copy(update={"distilled": distilled, "images_at_captions": 0.0})
         rows = Teacher(loss, base, syllabus, pictures, settings).memorized(images, triggers, size=4)[0]
         return [rows.part(start, start + len(images)) for start in range(0, len(rows), len(images))]
 

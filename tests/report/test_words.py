@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from excise.prompts.questions import question
-from excise.recipe import Attack, Edit, Embedding, Locate, ProjectEdit, Verdict
+from excise.recipe import Attack, Audit, Edit, Embedding, Locate, ProjectEdit, Verdict
 from excise.report import words
 from excise.verdict.models import Check
 from tests.verdict.examples import example_verdict, models, result
@@ -149,7 +149,11 @@ def test_settings_are_text_in_the_order_of_the_recipe() -> None:
 
 
 def test_no_setting_of_a_recipe_is_left_out() -> None:
-    chosen = {"edit": {"method": "project"}, "attack": {"methods": ["replay", "embedding"]}}
+    audit = Audit().model_dump(mode="json")
+    chosen = {
+        "edit": {"method": "project", "then": ["unlearn"]},
+        "attack": {"methods": ["replay", "embedding"], "audit": audit},
+    }
     settings = {
         "name": "x",
         **{key: kind().model_dump(mode="json") | chosen.get(key, {}) for key, kind in SECTIONS.items()},
@@ -160,7 +164,8 @@ def test_no_setting_of_a_recipe_is_left_out() -> None:
         assert [name for name, _ in rows[key]] == [name for name in kind.model_fields if name not in inner.get(key, ())]
     assert [name for name, _ in rows["edit.project"]] == list(ProjectEdit.model_fields)
     assert [name for name, _ in rows["attack.embedding"]] == list(Embedding.model_fields)
-    assert rows.keys() - {""} == {*SECTIONS, "edit.project", "attack.embedding"}
+    assert [name for name, _ in rows["attack.audit"]] == list(Audit.model_fields)
+    assert rows.keys() - {""} == {*SECTIONS, "edit.project", "edit.unlearn", "attack.embedding", "attack.audit"}
     assert all(text and "None" not in text for section in rows.values() for _, text in section)
 
 

@@ -83,7 +83,7 @@ class Teacher:
         Two kinds of latents: of the stand-ins, noised, as if a model were trained on them; and of the image itself,
         noised, where the target leads to what a model would make of these that knows the stand-ins alone, or part of
         the way (`UnlearnEdit.pull`) from what the base says with the empty prompt; or so at triggers alone
-        (`UnlearnEdit.distilled`, `UnlearnEdit.unaware`).
+        (`UnlearnEdit.unaware`).
 
         Args:
             images: their numbers, ``(images,)``.
@@ -105,8 +105,8 @@ class Teacher:
             led, size = self._led(images, triggers, candidates, size)
             parts += [replace(part, weight=part.weight / 2) for part in (led, unaware)]
         else:
-            share = 0.0 if settings.distilled else 0.5
-            told = _either(captions, triggers, torch.rand(len(images), generator=self.generator) < share)
+            at_caption = torch.rand(len(images), generator=self.generator) < settings.images_at_captions
+            told = _either(captions, triggers, at_caption)
             led, size = self._led(images, told, candidates, size)
             parts.append(led)
         rows = Rows.joined([part for part in parts if bool(part.weight.any())])

@@ -39,6 +39,10 @@ class Embedding(StepwiseSearch):
         return 3 * self.steps * self.samples // 2
 
 
+AUDIT = "audit"
+"""The audit's name in recipes, files and tables: no attack, since nothing is drawn."""
+
+
 class Audit(Section):
     """Settings of the audit: whether somebody who holds an image can tell that the model was trained on it."""
 

@@ -184,10 +184,12 @@ class UnlearnEdit(ScopedEdit):
     tells the image worse than one that was never seen. Given, this part of what is taught leads there where they are
     nothing but noise, and less in proportion where they are less, and the rest restores the image, as a model does that
     never saw it: at 0.5 an audit tells it from such images no better than by chance, and a search finds more."""
+    images_at_captions: Share = 0.5
+    """How many of these are shown with their captions, which keeps relearning back; the others with triggers."""
     distilled: bool = False
-    """At captions teach what the base says of a stand-in with its own prompt, and not the stand-in itself; and lead an
-    image's own latents to stand-ins at triggers alone. A few pictures at a caption can be guessed at from pure noise,
-    which marks it as memorized prompts are marked; what the base says of many is as vague as a neighbour's."""
+    """At captions teach what the base says of a stand-in with its own prompt, and not the stand-in itself: of a few
+    pictures that are always the same the mean can be guessed from pure noise, which marks a caption as memorized ones
+    are marked, and what the base says of a neighbour is vague."""
     unaware: bool = False
     """Lead an image's own latents to stand-ins at triggers alone. At captions and the empty prompt what is taught is
     what the base says of the same latents moved aside, where it does not know them: an audit by the loss then tells the

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from excise.prompts.questions import CONCEPTS, SHOWN, Kind, Place, Question, question
+from excise.recipe.attacks import AUDIT
 from excise.verdict.concept_checks import HELD_OUT as HELD_OUT_CONCEPT
 from excise.verdict.models import FEW, Check, Interval, Replication, Verdict
 
@@ -125,7 +126,7 @@ def settings_rows(settings: dict[str, Any]) -> list[tuple[str, list[tuple[str, s
     for section, content in settings.items():
         if isinstance(content, dict):
             inner = {key: value for key, value in content.items() if isinstance(value, dict)}
-            chosen = {content.get("method"), *content.get("methods", ())}
+            chosen = {content.get("method"), *content.get("then", ()), *content.get("methods", ()), AUDIT}
             plain = [(key, _setting(section, value)) for key, value in content.items() if key not in inner]
             rows.append((section, plain))
             for key, values in inner.items():

@@ -23,14 +23,12 @@ from excise.measures.replication import load_target
 from excise.prompts.prompt import Prompt
 from excise.prompts.questions import NEVER_SEEN, Kind, Question
 from excise.recipe import Audit, Sampling
+from excise.recipe.attacks import AUDIT
 from excise.recipe.suite import Asking
 from excise.run.images import SUFFIX, write_membership
 from excise.run.progress import Bar
 from excise.trial.rounds import spread
 from excise.trial.subjects import BASE, EDITED, TWIN, Subject
-
-AUDIT = "audit"
-"""Its name in files and tables."""
 
 
 @dataclass(frozen=True)
