@@ -155,7 +155,7 @@ def test_an_audit_is_made_of_base_and_edited_model(given: dict[str, Path], tmp_p
     scores = {name: model.membership["attacked_verbatim"].scores for name, model in row.models.items()}
     assert set(scores) == {"base", "edited"} and scores["base"] != scores["edited"]
     alone = told | {"never_seen": None}
-    with pytest.raises(ExciseError, match=r"attack\.audit: prompts\.never_seen has 0 images"):
+    with pytest.raises(ExciseError, match=r"attack\.audit: there are 0 never-seen images"):
         excise.attack_checkpoint(**alone, out=tmp_path / "alone", progress=lambda _: None)
 
 

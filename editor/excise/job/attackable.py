@@ -61,8 +61,9 @@ def _check_audit(asking: Asking, base: Checkpoint, asked: Asked) -> None:
     rate, there = asking.verdict.false_discovery, len(asked.get(NEVER_SEEN, ()))
     if there < (least := least_null(rate)):
         raise ExciseError(
-            f"attack.audit: prompts.never_seen has {there} images, and with fewer than {least} none can be called "
-            f"trained on at a rate of {rate:g} (verdict.false_discovery); give more, or leave the audit out"
+            f"attack.audit: there are {there} never-seen images (prompts.never_seen, --never-seen), and with fewer "
+            f"than {least} none can be called trained on at a rate of {rate:g} (verdict.false_discovery); give more, "
+            "or leave the audit out"
         )
 
 

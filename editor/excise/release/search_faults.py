@@ -64,7 +64,8 @@ def _asked(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
 
 def _audited(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
     """What an audit tells is of the images that the recipe says, and follows from their scores."""
-    settings, seen = recipe.attack.audit, verdict.evidence.never_seen
+    settings, drawn = recipe.attack.audit, verdict.base.sets.get(NEVER_SEEN.key)
+    seen = drawn.prompts if drawn else 0  # those of the table that have an image
     for name, model in verdict.models.items():
         memorized = [key for key in model.sets if question(key).memorized and question(key).kind == Kind.VERBATIM]
         asked = memorized if settings and name in (BASE, EDITED, TWIN) else []
