@@ -77,7 +77,7 @@ def test_the_verdict_has_a_check_of_it(audited: tuple[Recipe, Run]) -> None:
             "twin",
         }
         assert verdict.edited.membership[key].pairs == pytest.approx(found.area, abs=1e-6)
-        assert f"{100 * found.area:.0f} % of edited" in check.note
+        assert f"edited {100 * found.area:.0f} %" in check.note
     assert not verdict.models["base"].membership.keys() - checks.keys()
     assert not [fault for fault in search_faults(verdict, recipe) if "membership" in fault]
 

@@ -42,6 +42,8 @@ def _check(models: Mapping[str, ModelResult], asked: Question, kinds: set[str], 
 
 def _said(told: Mapping[str, Membership]) -> str:
     """What is known of the images as a set, where none of them is told alone."""
-    pairs = ", ".join(f"{100 * one.pairs:.0f} % of {name}" for name, one in told.items())
-    both = f"; as a set p = {told['edited'].together:.2g}" if "edited" in told else ""
-    return f"more like a trained image than a never-seen one in {pairs} (of pairs; by chance 50){both}"
+    pairs = ", ".join(f"{name} {100 * one.pairs:.0f} %" for name, one in told.items())
+    both = f"; edited, as a set: p = {told['edited'].together:.2g}" if "edited" in told else ""
+    return (
+        f"pairs in which an image looks more like a trained one than a never-seen one does (chance 50 %): {pairs}{both}"
+    )
