@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from excise.prompts.questions import NEVER_SEEN, Kind, question
+from excise.prompts.questions import NEVER_SEEN, question
 from excise.recipe import Recipe
 from excise.trial.found import points_of
 from excise.trial.rounds import REPLAY, rounds_of
-from excise.trial.subjects import BASE, EDITED, TWIN, Subject
+from excise.trial.subjects import BASE, EDITED, Subject
+from excise.trial.telling import AUDITED, audited
 from excise.verdict.compare import certify, compare
 from excise.verdict.estimates import membership
 from excise.verdict.models import Verdict
@@ -67,8 +68,8 @@ def _audited(verdict: Verdict, recipe: Recipe) -> Iterator[str]:
     settings, drawn = recipe.attack.audit, verdict.base.sets.get(NEVER_SEEN.key)
     seen = drawn.prompts if drawn else 0  # those of the table that have an image
     for name, model in verdict.models.items():
-        memorized = [key for key in model.sets if question(key).memorized and question(key).kind == Kind.VERBATIM]
-        asked = memorized if settings and name in (BASE, EDITED, TWIN) else []
+        memorized = [one.key for one in audited(map(question, model.sets)) if one != NEVER_SEEN]
+        asked = memorized if settings and name in AUDITED else []
         where = f"models.{name}.membership"
         if sorted(model.membership) != sorted(asked):
             yield f"{where}: {sorted(model.membership)}, where it was audited for {sorted(asked)}"

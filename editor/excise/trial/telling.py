@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from excise.run.images import SUFFIX, write_membership
 from excise.run.progress import Bar
 from excise.trial.rounds import spread
 from excise.trial.subjects import BASE, EDITED, TWIN, Subject
+
+AUDITED = (BASE, EDITED, TWIN)
+"""Models that are audited; random edits are not."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def tellings_of(
     settings, found = asking.attack.audit, list[Telling]()
     if settings is None:
         return found
-    for subject in (subject for subject in subjects if subject.name in (BASE, EDITED, TWIN)):
+    for subject in (subject for subject in subjects if subject.name in AUDITED):
         for question in audited(asked):
             chosen = chosen_of(settings, question, asked[question])
             parts = [chosen[at : at + settings.chunk] for at in range(0, len(chosen), settings.chunk)]
@@ -85,7 +88,7 @@ def tellings_of(
     return found
 
 
-def audited(asked: Mapping[Question, tuple[Prompt, ...]]) -> list[Question]:
+def audited(asked: Iterable[Question]) -> list[Question]:
     """The questions whose images are asked about: of templates, only a part would be known."""
     return [one for one in asked if one == NEVER_SEEN or (one.memorized and one.kind == Kind.VERBATIM)]
 
