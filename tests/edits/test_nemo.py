@@ -87,6 +87,8 @@ def test_a_stopped_search_blocks_the_same_and_nothing_on_the_way_up(tiny_checkpo
 def test_where_nothing_is_memorized_it_is_said(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExciseError, match=r"nothing is blocked; lower edit\.nemo\.deviations"):
         nemo(ANYTHING.model_copy(update={"deviations": 99.0}), training(tiny_checkpoint, tmp_path))
+    with pytest.raises(ExciseError, match=r"prompts\.ordinary: none are left"):
+        nemo(ANYTHING, replace(training(tiny_checkpoint, tmp_path / "bare"), neighbours=(), ordinary=()))
 
 
 def test_other_layers_are_refused(tiny_recipe: Recipe) -> None:

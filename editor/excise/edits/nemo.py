@@ -37,7 +37,7 @@ def fit(material: Material) -> Edit:
     """Find what to block for each located prompt, and block all of it; a search that was stopped goes on.
 
     Raises:
-        ExciseError: nothing is found for any prompt.
+        ExciseError: there is nothing to compare with; nothing is found for any prompt.
     """
     settings, training = material.settings, material.training
     assert isinstance(settings, NemoEdit)
@@ -94,9 +94,11 @@ class _Search:
     def _ordinary(self) -> dict[str, Any]:
         """How active each output is for what is not memorized, and how alike the likest two guesses are there."""
         texts = [prompt.text for prompt in self._training.neighbours or self._training.ordinary]
+        if not texts:
+            raise ExciseError("prompts.ordinary: none are left to tell what is usual; give more, or prompts.neighbours")
         active = activity(self._pipeline, self._sites, texts, self._training.sampling)
-        alike = torch.stack([_likest(self._guesses(text, self._keys)).max() for text in texts])
-        limit = alike.mean() + self._settings.deviations * alike.std(correction=0)
+        likest = torch.stack([_likest(self._guesses(text, self._keys)).max() for text in texts])
+        limit = likest.mean() + self._settings.deviations * likest.std(correction=0)
         return {
             "limit": float(limit),
             "mean": active.mean(dim=0),
